@@ -1,0 +1,67 @@
+# What every target needs is made on the way; `make help` lists them.
+# A Python that has TensorFlow packages: 3.11, 3.12 or 3.13. Choose another: make run PYTHON=python3.12
+FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+BIN = .venv/bin
+READY = .venv/.ready
+# Outputs that are not compared stay out of git; the cells' ids, which grading matches on, stay in.
+STRIP = $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution"
+NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.*' | sort)
+BROWSER = $(shell command -v chromedriver)
+
+.PHONY: help setup run test lab notebooks strip results bench check
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## create .venv and install the lab with the tested versions
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found. Install one, or name it: make $(MAKECMDGOALS) PYTHON=..."; exit 1; }
+	@# An install that was cut short is begun anew.
+	@if [ -d .venv ] && [ ! -e $(READY) ]; then echo "Setting up .venv anew"; rm -rf .venv; fi
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@mv $(READY) .venv/.stale 2>/dev/null || true
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+run: $(READY)  ## run the whole lab on MNIST and say where the report is
+	$(BIN)/convnetlab run
+
+test: $(READY)  ## run all tests
+ifeq ($(BROWSER),)
+	@echo "Without Chromium and its driver the browser tests are left out (Debian: chromium chromium-driver)."
+	$(BIN)/python -m pytest -m "not browser"
+else
+	$(BIN)/python -m pytest
+endif
+
+lab: $(READY)  ## open the student's copy in JupyterLab
+	test -e work/01_load_preprocess.ipynb || $(BIN)/convnetlab start
+	$(BIN)/jupyter lab work/01_load_preprocess.ipynb
+
+notebooks: $(READY)  ## re-execute the source notebooks and record the outputs that nbval compares
+	CONVNETLAB_SMOKE=1 CONVNETLAB_HEADLESS=1 CONVNETLAB_RUNS=$$(mktemp -d) \
+		$(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NOTEBOOKS)
+	$(MAKE) strip
+
+strip: $(READY)  ## strip the outputs that are not compared from the notebooks
+	$(STRIP) $(NOTEBOOKS)
+
+results: $(READY)  ## train again what the notebooks show from data/results/
+	$(BIN)/convnetlab run --run results
+	$(BIN)/convnetlab run --run results-listing --from 1 -p recipe listing-validated
+	mkdir -p data/results
+	head -n 21 runs/results/predictions.csv > data/results/first_result.csv
+	cp runs/results-listing/history.csv data/results/listing_history.csv
+
+bench: $(READY)  ## measure times, memory and accuracy side by side (about half an hour)
+	$(BIN)/convnetlab bench
+
+check: $(READY)  ## check formatting, lint, types and the package's floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(STRIP) --verify $(NOTEBOOKS)

@@ -1,0 +1,5 @@
+"""`python -m convnetlab` is the command `convnetlab`."""
+
+from convnetlab.cli import main
+
+main()

@@ -1,0 +1,101 @@
+"""The command line: thin, and quick to start; every command imports what it needs when it runs."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from convnetlab import __version__
+from convnetlab.errors import LabError
+
+
+class Commands(click.Group):
+    """The commands, with errors told in plain sentences."""
+
+    def invoke(self, context: click.Context) -> object:
+        """Run a command; tell a `LabError` or an interruption, and leave with its exit code."""
+        try:
+            return super().invoke(context)
+        except LabError as error:
+            if context.params.get("debug"):
+                raise
+            click.echo(f"Error: {error}", err=True)
+            context.exit(1)
+        except KeyboardInterrupt:
+            click.echo(
+                "\nStopped. What the finished stages made is kept and valid; go on with "
+                "`convnetlab run --from STAGE`, with the same --run NAME.",
+                err=True,
+            )
+            context.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="convnetlab")
+def main(debug: bool) -> None:
+    """A teaching lab for image classification: four notebooks, by hand and headless."""
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=None, required=False)
+@click.option("--update", is_flag=True, help="Bring new text into a copy; answers are kept.")
+def start(folder: Path | None, update: bool) -> None:
+    """Write the student's copy of the notebooks, without solutions, into FOLDER (work/)."""
+    from convnetlab import paths, student
+
+    made = student.start(folder or paths.root_folder() / "work", update)
+    for path in made:
+        click.echo(path)
+
+
+@main.command()
+@click.option("--run", "name", default="lab", show_default=True, help="The run's name.")
+@click.option(
+    "-p",
+    "parameters",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a notebook's parameter, such as: -p dataset digits. May be repeated.",
+)
+@click.option("--smoke", is_flag=True, help="Use a small subset of the pictures.")
+@click.option(
+    "--from",
+    "first",
+    type=click.IntRange(1, 4),
+    default=1,
+    metavar="STAGE",
+    help="Begin at stage 1 to 4. The earlier stages' results and parameters are those of the run; "
+    "the parameters of the stages that are run again are their defaults, unless given.",
+)
+def run(name: str, parameters: tuple[tuple[str, str], ...], smoke: bool, first: int) -> None:
+    """Execute the four notebooks and write the run's page.
+
+    Everything goes to runs/NAME/: notebooks, model, measures, predictions, figures, report.html.
+    """
+    from convnetlab.notebooks import run_lab
+
+    page = run_lab(name, parameters, smoke, first, say=lambda line: click.echo(line, err=True))
+    click.echo(f"The report is in {page}")
+
+
+@main.command()
+def doctor() -> None:
+    """Check Python, packages, data, kernel, memory and disk."""
+    from convnetlab.doctor import examine
+
+    answers = examine()
+    for name, is_good, sentence in answers:
+        click.echo(f"{'✓' if is_good else '✗'} {name}: {sentence}")
+    if not all(is_good for _, is_good, _ in answers):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="Small subset and one seed: tries the command only.")
+def bench(quick: bool) -> None:
+    """Measure run, recipes, memory and start-up, side by side, into runs/bench/."""
+    from convnetlab.bench import measure
+
+    click.echo(measure(quick, say=lambda line: click.echo(line, err=True)))

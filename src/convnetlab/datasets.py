@@ -1,0 +1,336 @@
+"""Data sets of labelled pictures, each loaded into one type.
+
+A source is a name (`mnist`, `digits`) or `kind:FOLDER` (`idx:FOLDER`), with options after a
+question mark (`idx:FOLDER?transpose=true&first_label=1`). Adding one is a function and a line in
+`SOURCES`.
+"""
+
+import gzip
+import hashlib
+import inspect
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convnetlab.errors import LabError
+from convnetlab.paths import data_folder
+
+MNIST_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801
+DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled pictures: what there is to learn from, and what is kept for the test.
+
+    Pixels are uint8, 0..255, of shape (N, H, W, C); labels are int64, 0..classes-1, of shape (N,).
+    """
+
+    source: str
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every picture."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
+
+    def train_batch(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the learning pictures with these indices, uint8 (N, H, W, C)."""
+        return self.train_images[indices]
+
+    def test_batch(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the test pictures with these indices, uint8 (N, H, W, C)."""
+        return self.test_images[indices]
+
+    def content_hash(self) -> str:
+        """Return the SHA-256 over shapes, pixels and labels, as 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(repr((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def specification(self) -> dict[str, object]:
+        """Return what a later stage needs to load the same pictures again, ready for JSON."""
+        return {
+            "source": self.source,
+            "image_shape": list(self.image_shape),
+            "classes": list(self.classes),
+            "content_sha256": self.content_hash(),
+        }
+
+
+def load(source: str) -> Dataset:
+    """Load a data set.
+
+    Args:
+        source: `mnist`; `digits` (scikit-learn's, 8×8); or `idx:FOLDER`, four IDX files, with the
+            options `transpose` and `first_label` (see `load_idx`) after a question mark.
+
+    Raises:
+        LabError: the source is unknown, or its files are not what they should be.
+
+    >>> load("digits").image_shape
+    (8, 8, 1)
+    """
+    name, _, query = source.partition("?")
+    kind, colon, place = name.partition(":")
+    reader = SOURCES.get(kind + colon)
+    if reader is None or (colon and not place):
+        names = ", ".join(f"{name}FOLDER" if name.endswith(":") else name for name in SOURCES)
+        raise LabError(f"dataset is {source!r}; it must be one of: {names}.")
+    allowed = inspect.signature(reader).parameters
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for option in options:
+        if option not in list(allowed)[1:]:
+            known = ", ".join(list(allowed)[1:]) or "none"
+            raise LabError(f"dataset is {source!r}: no option {option!r}; {kind} has: {known}.")
+    dataset = reader(place, **options)
+    check(dataset)
+    return dataset
+
+
+def load_specified(specification: Mapping[str, Any]) -> Dataset:
+    """Load the data set that `Dataset.specification` described.
+
+    Raises:
+        LabError: its pictures or labels have changed since.
+    """
+    dataset = load(specification["source"])
+    found, expected = dataset.content_hash(), specification["content_sha256"]
+    if found != expected:
+        raise LabError(
+            f"The pictures or labels of {specification['source']!r} have changed since the split "
+            f"was made (SHA-256 {found[:12]}…, expected {expected[:12]}…). "
+            "Run the notebook 01_load_preprocess again."
+        )
+    return dataset
+
+
+def check(dataset: Dataset) -> None:
+    """Refuse a data set that nothing can be learnt from.
+
+    Raises:
+        LabError: no pictures, another number of labels than pictures, one class only, or labels
+            that are not 0, 1, 2, …
+    """
+    for part, images, labels in (
+        ("training", dataset.train_images, dataset.train_labels),
+        ("test", dataset.test_images, dataset.test_labels),
+    ):
+        if len(images) != len(labels):
+            raise LabError(
+                f"{dataset.source}: {len(images)} {part} pictures and {len(labels)} labels; "
+                "there must be one label for each picture."
+            )
+        if not images.size:
+            raise LabError(f"{dataset.source}: the {part} set is empty; it needs pictures.")
+    if dataset.train_images.shape[1:] != dataset.test_images.shape[1:]:
+        raise LabError(
+            f"{dataset.source}: training pictures are {dataset.train_images.shape[1:]} and test "
+            f"pictures {dataset.test_images.shape[1:]}; both must have one size."
+        )
+    found = np.unique(dataset.train_labels)
+    if len(found) < 2:
+        raise LabError(
+            f"{dataset.source}: all training labels are {found[0]}; a classifier needs at least "
+            "two classes."
+        )
+    every = np.union1d(found, dataset.test_labels)
+    if every[0] < 0 or every[-1] >= len(dataset.classes):
+        raise LabError(
+            f"{dataset.source}: labels run from {every[0]} to {every[-1]}, and there are "
+            f"{len(dataset.classes)} classes; labels must run from 0 to {len(dataset.classes) - 1}."
+        )
+
+
+def load_mnist(_: str) -> Dataset:
+    """MNIST from `data/mnist`, its four files held against their published MD5."""
+    folder = data_folder() / "mnist"
+    for name, expected in MNIST_MD5.items():
+        path = find(folder, name)
+        found = hashlib.md5(read_bytes(path), usedforsecurity=False).hexdigest()
+        if found != expected:
+            raise LabError(
+                f"{path}: the MD5 of the unpacked bytes is {found}, expected {expected}. "
+                "Restore the file with: git checkout -- data/mnist"
+            )
+    return assemble("mnist", [read_idx(folder, name) for name in MNIST_MD5], DIGITS)
+
+
+def load_digits(_: str) -> Dataset:
+    """scikit-learn's 8×8 digits: 1,797 pictures, split 80/20, stratified, with a fixed seed.
+
+    Its floats 0..16 become uint8 0..255 (times 255/16, rounded).
+    """
+    from sklearn.datasets import load_digits as load_from_sklearn
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_from_sklearn()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    train, test = train_test_split(
+        np.arange(len(images)), test_size=0.2, stratify=bunch.target, random_state=0
+    )
+    labels = bunch.target
+    return assemble("digits", [images[train], labels[train], images[test], labels[test]], DIGITS)
+
+
+def load_idx(place: str, transpose: str = "false", first_label: str = "0") -> Dataset:
+    """Four IDX files in a folder, gzipped or not, under MNIST's names or with a common prefix.
+
+    Args:
+        place: the folder. An optional `classes.txt` there has one class name a line.
+        transpose: `true` swaps rows and columns of every picture (EMNIST is stored so).
+        first_label: what the smallest label is called in the files (1 in EMNIST's letters).
+    """
+    folder = Path(place).expanduser().resolve()
+    if transpose not in ("true", "false") or not first_label.isdecimal():
+        raise LabError(
+            f"dataset options: transpose is {transpose!r} and first_label is {first_label!r}; "
+            "transpose must be true or false, first_label a whole number."
+        )
+    if not folder.is_dir():
+        raise LabError(f"{folder} is no folder; idx:FOLDER needs one with the four IDX files.")
+    arrays = [read_idx(folder, name).astype(np.int64) if "idx1" in name else read_idx(folder, name)
+              for name in MNIST_MD5]
+    labels = np.concatenate([arrays[1], arrays[3]])
+    first, smallest = int(first_label), int(labels.min(initial=255))
+    if labels.size and smallest != first:
+        raise LabError(
+            f"{folder}: the smallest label is {smallest}, expected {first}. If the files count "
+            f"from {smallest}, write dataset as 'idx:FOLDER?first_label={smallest}' (EMNIST's "
+            "letters need '?first_label=1&transpose=true')."
+        )
+    if transpose == "true":
+        arrays[0], arrays[2] = arrays[0].swapaxes(1, 2), arrays[2].swapaxes(1, 2)
+    arrays[1], arrays[3] = arrays[1] - first, arrays[3] - first
+    count = int(labels.max(initial=first)) - first + 1
+    source = f"idx:{folder}?transpose={transpose}&first_label={first_label}"
+    return assemble(source, arrays, class_names(folder, count))
+
+
+def class_names(folder: Path, count: int) -> tuple[str, ...]:
+    """Return the lines of `classes.txt`, or "0", "1", … where there is none."""
+    path = folder / "classes.txt"
+    if not path.is_file():
+        return tuple(str(label) for label in range(count))
+    names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    if len(names) < count:
+        raise LabError(f"{path} names {len(names)} classes, and the labels need {count}.")
+    return names
+
+
+def find(folder: Path, name: str) -> Path:
+    """Return the one file called `name`, gzipped or not, with a prefix or without.
+
+    Raises:
+        LabError: the folder or the file is missing, or several prefixes fit.
+    """
+    if not folder.is_dir():
+        raise LabError(f"{folder} is missing; it must hold the file {name}.gz or {name}.")
+    # The spellings of MNIST itself, of its original distribution, and of EMNIST.
+    spellings = (name, name.replace("-idx", ".idx"), name.replace("t10k", "test"))
+    found = {
+        path.name.removesuffix(".gz"): path
+        for path in sorted(folder.iterdir())
+        if path.name.removesuffix(".gz").endswith(spellings) and not path.name.startswith(".")
+    }
+    candidates = [found[spelling] for spelling in spellings if spelling in found][:1]
+    candidates = candidates or list(found.values())
+    if len(candidates) > 1:
+        listed = ", ".join(path.name for path in candidates)
+        raise LabError(f"{folder} has several files for {name}: {listed}. Leave one set of them.")
+    if not candidates:
+        raise LabError(f"{folder} has no {name} or {name}.gz (with any prefix).")
+    return candidates[0]
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked if it is gzipped.
+
+    Raises:
+        LabError: it cannot be read, or the gzip stream is cut short or damaged.
+    """
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise LabError(f"{path} is truncated or damaged ({error}). Copy it again.") from None
+    except OSError as error:
+        raise LabError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def parse_idx(content: bytes, path: Path, magic: int) -> NDArray[np.uint8]:
+    """Return the array of an IDX file: uint8 (N, H, W) for pictures, (N,) for labels.
+
+    The layout: a big-endian magic number whose last byte is the number of dimensions, one 32-bit
+    size a dimension, then the bytes.
+
+    Args:
+        content: the unpacked bytes.
+        path: named in errors.
+        magic: `IMAGES_MAGIC` or `LABELS_MAGIC`.
+
+    Raises:
+        LabError: another magic number, or another number of bytes than the header promises.
+    """
+    start = 4 + 4 * (magic & 0xFF)
+    found = int.from_bytes(content[:4], "big")
+    if len(content) < start or found != magic:
+        kind = "pictures" if magic == IMAGES_MAGIC else "labels"
+        raise LabError(
+            f"{path} begins with {found:#010x}, expected {magic:#010x}: "
+            f"it is no IDX file of {kind}."
+        )
+    sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)]
+    promised, there = math.prod(sizes), len(content) - start
+    if promised != there:
+        shape = "×".join(str(size) for size in sizes)
+        raise LabError(
+            f"{path}: the header promises {shape} = {promised} bytes, and {there} follow. "
+            "The file is damaged; copy it again."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(sizes)
+
+
+def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
+    """Find, read and parse one of the four files of an IDX data set."""
+    path = find(folder, name)
+    return parse_idx(read_bytes(path), path, IMAGES_MAGIC if "idx3" in name else LABELS_MAGIC)
+
+
+def assemble(source: str, arrays: Sequence[NDArray[Any]], classes: tuple[str, ...]) -> Dataset:
+    """Make a `Dataset` of training pictures, labels, test pictures, labels, (N, H, W) and (N,)."""
+    return Dataset(
+        source=source,
+        train_images=np.ascontiguousarray(arrays[0])[..., np.newaxis],
+        train_labels=arrays[1].astype(np.int64),
+        test_images=np.ascontiguousarray(arrays[2])[..., np.newaxis],
+        test_labels=arrays[3].astype(np.int64),
+        classes=classes,
+    )
+
+
+SOURCES: dict[str, Callable[..., Dataset]] = {
+    "mnist": load_mnist,
+    "digits": load_digits,
+    "idx:": load_idx,
+}

@@ -1,0 +1,264 @@
+"""Every figure of the lab. Each function returns a Matplotlib figure with a title, labelled axes
+and an alternative text; nothing is drawn on the screen here.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; a mistake is marked by
+a word and a frame as well, never by colour alone.
+"""
+
+import base64
+import functools
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+
+
+class LabFigure(Figure):
+    """A Matplotlib figure with an alternative text for readers who cannot see it."""
+
+    def __init__(self, alt: str, width: float, height: float, layout: str = "constrained") -> None:
+        """Make an empty figure of width × height inches, described by `alt`."""
+        super().__init__(figsize=(width, height), layout=layout)
+        self.alt = alt
+
+    @functools.cached_property
+    def png(self) -> bytes:
+        """The finished figure as a PNG file's bytes; drawn once."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=100, metadata={"Description": self.alt})
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(
+        self, include: object = None, exclude: object = None
+    ) -> tuple[dict[str, str], dict[str, object]]:
+        """Tell Jupyter how to show the figure: as a PNG, with its alternative text."""
+        picture = base64.b64encode(self.png).decode()
+        return {"image/png": picture, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def show_picture(axes: Axes, image: NDArray[np.uint8], title: str = "", **text: object) -> None:
+    """Draw one picture (H, W, C), grey or RGB, without axes."""
+    grey = image.shape[-1] == 1
+    axes.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=255)
+    axes.set_title(title, fontsize=10, **text)  # type: ignore[arg-type]
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def image_grid(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    title: str,
+    predicted: NDArray[np.int64] | None = None,
+    confidence: NDArray[np.float32] | None = None,
+    columns: int = 5,
+) -> LabFigure:
+    """Draw pictures in a grid, five a row, each with its label.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        labels: the true classes, (N,).
+        classes: the classes' names.
+        title: the figure's title.
+        predicted: what a model said, (N,). Mistakes get a frame and the words "is" and "not".
+        confidence: the model's probability for what it said, 0..1, (N,).
+        columns: pictures a row.
+    """
+    count = len(images)
+    rows = -(-count // columns)
+    wrong = np.zeros(count, bool) if predicted is None else predicted != labels
+    alt = f"{count} pictures with their classes: {', '.join(classes[i] for i in labels)}."
+    if predicted is not None:
+        alt = f"{count} test pictures, {int(wrong.sum())} of them mistaken. {title}."
+    height = 1.95 * rows + 0.5
+    figure = LabFigure(alt, 1.7 * columns, height, layout="none")
+    figure.suptitle(title, y=1 - 0.2 / height)
+    for number, image in enumerate(images):
+        row, column = divmod(number, columns)
+        bottom = (height - 0.5 - 1.95 * (row + 1) + 0.08) / height
+        axes = figure.add_axes(((column + 0.11) / columns, bottom, 0.78 / columns, 1.35 / height))
+        caption = classes[labels[number]]
+        if predicted is not None:
+            said = classes[predicted[number]]
+            caption = f"✗ says {said}, is {caption}" if wrong[number] else f"✓ says {said}"
+            if confidence is not None:
+                caption += f"\n{confidence[number]:.1%} sure"
+        colour = ORANGE if wrong[number] else "black"
+        show_picture(axes, image, caption, color=colour)
+        for spine in axes.spines.values():
+            spine.set(color=colour, linewidth=3 if wrong[number] else 0.5)
+    return figure
+
+
+def picture_numbers(image: NDArray[np.uint8], title: str) -> LabFigure:
+    """Draw one grey picture (H, W, 1) with the number of every pixel written in it."""
+    height, width = image.shape[:2]
+    figure = LabFigure(f"A picture of {height} × {width} numbers, 0 black to 255 white.", 8.5, 8.5)
+    axes = figure.subplots()
+    axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255)
+    for row in range(height):
+        for column in range(width):
+            value = int(image[row, column, 0])
+            colour = "black" if value > 127 else "white"
+            axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=6.5)
+    axes.set(title=title, xlabel="column", ylabel="row")
+    return figure
+
+
+def class_bars(counts: pd.DataFrame, title: str) -> LabFigure:
+    """Draw how many pictures each class has, one bar a class and column of `counts`."""
+    alt = f"Bars: the smallest class has {counts.to_numpy().min()} pictures, "
+    alt += f"the largest {counts.to_numpy().max()}."
+    figure = LabFigure(alt, 8, 3.4)
+    axes = figure.subplots()
+    counts.plot.bar(ax=axes, color=[BLUE, ORANGE], rot=0, width=0.8)
+    axes.set(title=title, xlabel="class", ylabel="pictures")
+    return figure
+
+
+def side_by_side(pictures: Mapping[str, NDArray[np.uint8]], title: str) -> LabFigure:
+    """Draw pictures (H, W, C) of any sizes beside each other, each with its name and size."""
+    figure = LabFigure(f"{title}: {', '.join(pictures)}.", 2.5 * len(pictures), 3.2)
+    figure.suptitle(title)
+    for axes, (name, image) in zip(
+        figure.subplots(1, len(pictures), squeeze=False).flat, pictures.items(), strict=True
+    ):
+        show_picture(axes, image, f"{name}\n{image.shape[0]} × {image.shape[1]}")
+    return figure
+
+
+def feature_maps(maps: Mapping[str, NDArray[np.float32]], title: str) -> LabFigure:
+    """Draw arrays (H, W) of any range beside each other: 0 white, positive blue, negative red."""
+    figure = LabFigure(f"{title}: {', '.join(maps)}.", 2.6 * len(maps), 3.4)
+    figure.suptitle(title)
+    grid = figure.subplots(1, len(maps), squeeze=False).flat
+    for axes, (name, values) in zip(grid, maps.items(), strict=True):
+        limit = max(float(np.abs(values).max()), 1e-6)
+        drawn = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit)
+        axes.set_title(f"{name}\n{values.shape[0]} × {values.shape[1]}", fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.9)
+    return figure
+
+
+def architecture(layers: pd.DataFrame, title: str) -> LabFigure:
+    """Draw each layer's output of a layer table as a bar of numbers, with its parameters.
+
+    Args:
+        layers: as `architectures.layer_table` makes it.
+        title: the figure's title.
+    """
+    sizes = [int(np.prod(shape)) for shape in layers["output shape"]]
+    alt = f"{title}: {', '.join(layers['layer'])}; each output's size as a bar."
+    figure = LabFigure(alt, 8, 0.5 * len(layers) + 1.2)
+    axes = figure.subplots()
+    places = np.arange(len(layers))
+    axes.barh(places, sizes, color=BLUE)
+    for place, (size, row) in enumerate(zip(sizes, layers.itertuples(), strict=True)):
+        shape = " × ".join(str(side) for side in row[2])
+        axes.text(size, place, f"  {shape}; {row[3]:,} parameters", va="center", fontsize=9)
+    axes.set_yticks(places, layers["layer"])
+    axes.invert_yaxis()
+    axes.set(title=title, xlabel="numbers in the layer's output", xlim=(0, max(sizes) * 1.45))
+    return figure
+
+
+def curves(history: pd.DataFrame, title: str) -> LabFigure:
+    """Draw loss and accuracy by epoch, training beside validation where there is one.
+
+    Args:
+        history: as `training.train` makes it: `epoch`, `loss`, `accuracy` and, after
+            validation, `val_loss`, `val_accuracy`.
+        title: the figure's title.
+    """
+    last = history.iloc[-1]
+    alt = f"{title}: after epoch {last['epoch']:.0f} the training loss is {last['loss']:.3f}"
+    alt += f" and the training accuracy {last['accuracy']:.4f}."
+    figure = LabFigure(alt, 9, 3.6)
+    figure.suptitle(title)
+    for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        axes.plot(history["epoch"], history[measure], "o-", color=BLUE, label="training")
+        if f"val_{measure}" in history:
+            validation = history[f"val_{measure}"]
+            axes.plot(history["epoch"], validation, "s--", color=ORANGE, label="validation")
+        unit = " (natural logarithm)" if measure == "loss" else " (share of pictures)"
+        axes.set(xlabel="epoch", ylabel=measure + unit, title=measure)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def learning_rates(rates: Sequence[float], title: str) -> LabFigure:
+    """Draw the learning rate of every training step."""
+    alt = f"{title}: {len(rates)} steps, from {rates[0]:.3g} up to {max(rates):.3g} and down to "
+    figure = LabFigure(alt + f"{rates[-1]:.3g}.", 6, 3)
+    axes = figure.subplots()
+    axes.plot(range(1, len(rates) + 1), rates, color=BLUE)
+    axes.set(title=title, xlabel="training step", ylabel="learning rate")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def descent(paths: Mapping[str, NDArray[np.float64]], title: str) -> LabFigure:
+    """Draw walks down the parabola loss = weight²: one panel a learning rate.
+
+    Args:
+        paths: the weights after 0, 1, 2, … steps, (steps+1,), by name.
+        title: the figure's title.
+    """
+    alt = f"{title}: {', '.join(f'{name} ends at {path[-1]:.2f}' for name, path in paths.items())}."
+    figure = LabFigure(alt, 3.1 * len(paths), 3.4)
+    figure.suptitle(title)
+    panels = figure.subplots(1, len(paths), sharey=True, squeeze=False).flat
+    for axes, (name, path) in zip(panels, paths.items(), strict=True):
+        reach = max(1.5, float(np.abs(path).max()) * 1.1)
+        weights = np.linspace(-reach, reach, 200)
+        axes.plot(weights, weights**2, color=GREY)
+        axes.plot(path, path**2, "o-", color=ORANGE)
+        axes.set(title=name, xlabel="weight")
+    figure.axes[0].set_ylabel("loss")
+    return figure
+
+
+def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> LabFigure:
+    """Draw a confusion matrix (truth by row, prediction by column), a number in every cell."""
+    mistakes = int(matrix.sum() - np.trace(matrix))
+    count = len(classes)
+    side = max(6.0, 0.58 * count)
+    figure = LabFigure(f"{title}: {mistakes} of {matrix.sum()} are off the diagonal.", side, side)
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root shows small cells too
+    for row, column in np.ndindex(matrix.shape):
+        colour = "white" if shares[row, column] > 0.4 else "black"
+        axes.text(
+            column, row, str(matrix[row, column]), ha="center", va="center", color=colour, size=9
+        )
+    axes.set_xticks(range(count), classes, rotation=45 if max(map(len, classes)) > 2 else 0)
+    axes.set_yticks(range(count), classes)
+    axes.set(title=title, xlabel="predicted class", ylabel="true class")
+    return figure
+
+
+def filters(kernels: NDArray[np.float32], title: str) -> LabFigure:
+    """Draw the first channel of filters (h, w, channels, filters): positive blue, negative red."""
+    count = kernels.shape[-1]
+    columns = min(count, 8)
+    rows = -(-count // columns)
+    figure = LabFigure(f"{title}: {count} filters.", 1.05 * columns, 1.05 * rows + 0.6)
+    figure.suptitle(title)
+    limit = float(np.abs(kernels).max())
+    for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        axes.set_axis_off()
+        if number < count:
+            axes.imshow(kernels[:, :, 0, number], cmap="RdBu", vmin=-limit, vmax=limit)
+    return figure

@@ -1,0 +1,233 @@
+"""What one stage hands to the next: files in `runs/<run>/`, each with a record of its making.
+
+Beside an artefact `split.csv` stands `split.csv.meta.json`: the notebook that made it, the
+SHA-256 of its bytes and of those it was made from, the parameters, the versions. A stage that
+needs an artefact checks all that first, so that nobody evaluates yesterday's model by mistake.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from convnetlab import __version__
+from convnetlab.errors import LabError
+from convnetlab.paths import STAGES, runs_folder
+
+MARKER = "run.json"
+PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "matplotlib")
+MAKERS = {
+    "dataset.json": STAGES[0],
+    "split.csv": STAGES[0],
+    "baseline.csv": STAGES[0],
+    "architecture.json": STAGES[1],
+    "history.csv": STAGES[2],
+    "model.keras": STAGES[2],
+    "predictions.csv": STAGES[3],
+    "metrics.json": STAGES[3],
+}
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    Whatever happens on the way, `path` holds its old bytes or all of the new ones.
+
+    Args:
+        path: the file to make; its folder is made if missing.
+        write: gets the temporary file's path, which has the same ending.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: Path, value: object) -> Path:
+    """Write `value` as indented JSON, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        LabError: the file is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise LabError(f"{path} cannot be read as JSON ({error}). Run its notebook again.") from None
+    if not isinstance(value, dict):
+        raise LabError(f"{path} holds a {type(value).__name__}, not a JSON object.")
+    return value
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this package and of what the results depend on."""
+    found = {"python": platform.python_version(), "convnetlab": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder, as one stage sees it."""
+
+    folder: Path
+    stage: str
+
+    def save(
+        self,
+        name: str,
+        write: Callable[[Path], object],
+        parameters: Mapping[str, object],
+        parents: Sequence[str] = (),
+    ) -> Path:
+        """Write the artefact `name` and its record, both atomically.
+
+        Args:
+            name: one of `MAKERS`, made by this stage.
+            write: fills the file whose path it gets.
+            parameters: the notebook's parameters that it depends on, `seed` among them.
+            parents: names of the artefacts that it was made from.
+        """
+        if MAKERS.get(name) != self.stage:
+            raise ValueError(f"{self.stage} does not make {name!r}; see handoff.MAKERS")
+        path = self.folder / name
+        record_path(path).unlink(missing_ok=True)  # never a new record beside old bytes
+        write_atomically(path, write)
+        record = {
+            "artefact": name,
+            "made_by": self.stage,
+            "sha256": sha256(path),
+            "parents": {parent: sha256(self.folder / parent) for parent in parents},
+            "parameters": dict(parameters),
+            "seed": parameters.get("seed"),
+            "versions": versions(),
+        }
+        write_json(record_path(path), record)
+        return path
+
+    def need(self, name: str, **parameters: object) -> Path:
+        """Return the path of an earlier stage's artefact, once it has been checked.
+
+        Args:
+            name: one of `MAKERS`.
+            parameters: what this notebook believes of the parameters that it was made with.
+
+        Raises:
+            LabError: it is missing, corrupt, foreign, made from something that has changed
+                since, or made with other parameters. The message names the notebook to run.
+        """
+        path = self.folder / name
+        again = f"Run the notebook {MAKERS[name]} again"
+        if not path.is_file():
+            raise LabError(f"{path} is missing. Run the notebook {MAKERS[name]} first.")
+        record = self.record(name)
+        if record["sha256"] != sha256(path):
+            raise LabError(f"{path} was changed or damaged after {MAKERS[name]} made it. {again}.")
+        for parent, expected in record["parents"].items():
+            self.need(parent)
+            if self.record(parent)["sha256"] != expected:
+                raise LabError(
+                    f"{path} is stale: it was made from another {parent} than the one that is "
+                    f"there now. {again}."
+                )
+        for key, value in parameters.items():
+            made_with = record["parameters"].get(key, value)
+            if made_with != value:
+                raise LabError(
+                    f"{path} was made with {key} = {made_with!r}, and this notebook says "
+                    f"{value!r}. {again}, or set {key} = {made_with!r} here."
+                )
+        return path
+
+    def record(self, name: str) -> dict[str, Any]:
+        """Return the record of an artefact.
+
+        Raises:
+            LabError: there is none, or it is not one of ours.
+        """
+        path = record_path(self.folder / name)
+        if not path.is_file():
+            raise LabError(
+                f"{self.folder / name} has no {path.name} beside it, so it was not made by "
+                f"{MAKERS[name]}. Move it away and run the notebook {MAKERS[name]}."
+            )
+        record = read_json(path)
+        fits = record.get("artefact") == name and record.get("made_by") == MAKERS[name]
+        if not fits or not {"sha256", "parents", "parameters"} <= record.keys():
+            raise LabError(
+                f"{path} is not a record of {name}. Run the notebook {MAKERS[name]} again."
+            )
+        return record
+
+    def figure(self, name: str, figure: Any) -> Any:
+        """Keep a `figures.LabFigure` as `figures/<stage>_<name>.png` of the run, and return it."""
+        path = self.folder / "figures" / f"{self.stage[:2]}_{name}.png"
+        write_atomically(path, lambda file: file.write_bytes(figure.png))
+        return figure
+
+
+def record_path(path: Path) -> Path:
+    """Return where the record of an artefact stands."""
+    return path.with_name(path.name + ".meta.json")
+
+
+def run_folder(name: str) -> Path:
+    """Return the folder of a run; it need not exist.
+
+    Raises:
+        LabError: the name is no plain name, or the folder is there and not one of ours.
+    """
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise LabError(
+            f"run is {name!r}. A run's name has letters, digits, '-', '_' and '.' only, and "
+            "begins with a letter or a digit."
+        )
+    folder = runs_folder() / name
+    if folder.exists() and not (folder / MARKER).is_file():
+        if not folder.is_dir() or any(folder.iterdir()):
+            raise LabError(
+                f"{folder} is there and was not made by convnetlab (it has no {MARKER}). "
+                "Choose another run name."
+            )
+    return folder
+
+
+def open_run(name: str, stage: int) -> Run:
+    """Return the run `name` as stage 1, 2, 3 or 4 sees it, and make its folder if missing.
+
+    Raises:
+        LabError: see `run_folder`.
+    """
+    folder = run_folder(name)
+    if not (folder / MARKER).is_file():
+        write_json(folder / MARKER, {"made_by": "convnetlab", "version": __version__})
+    return Run(folder, STAGES[stage - 1])

@@ -1,0 +1,350 @@
+"""Running the four notebooks headless, with parameters, into one run's folder."""
+
+import ast
+import contextlib
+import difflib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+from nbformat import NotebookNode
+
+from convnetlab.errors import LabError
+from convnetlab.handoff import MARKER, Run, open_run, read_json, write_atomically, write_json
+from convnetlab.paths import STAGES, notebooks_folder
+from convnetlab.report import write_report
+
+Literal = bool | int | float | str
+Say = Callable[[str], object]
+
+# One artefact a stage, whose record tells the parameters that the stage was run with.
+WITNESSES = ("split.csv", "architecture.json", "model.keras")
+
+
+class CellError(LabError):
+    """A cell failed: the message names notebook and cell, and shows its source and the error."""
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook.
+
+    Raises:
+        LabError: it is missing, or no notebook.
+    """
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+        raise LabError(f"{path} cannot be read as a notebook ({error}).") from None
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """Return a cell's tags."""
+    return list(cell.metadata.get("tags", []))
+
+
+def parameters(notebook: NotebookNode) -> dict[str, Literal]:
+    """Return the names and default values of the cell tagged `parameters`.
+
+    Raises:
+        LabError: there is not exactly one such cell, or it holds something else than literals.
+    """
+    cells = [cell for cell in notebook.cells if "parameters" in tags(cell)]
+    if len(cells) != 1:
+        raise LabError(f"A notebook has {len(cells)} cells tagged 'parameters', expected one.")
+    found: dict[str, Literal] = {}
+    for statement in ast.parse(cells[0].source).body:
+        try:
+            assert isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+            value = ast.literal_eval(statement.value)
+            assert isinstance(value, (bool, int, float, str))
+        except (AssertionError, ValueError):
+            raise LabError(
+                f"The parameters cell holds {ast.unparse(statement)!r}; expected name = literal."
+            ) from None
+        found[statement.targets[0].id] = value
+    return found
+
+
+def typed(name: str, text: str, default: Literal) -> Literal:
+    """Return `text` as the type of the parameter's default.
+
+    Raises:
+        LabError: it is not of that type.
+    """
+    kind = type(default)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        value = kind(text)
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValueError
+        return value
+    except (KeyError, ValueError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise LabError(f"Parameter {name} is {text!r}, expected {wanted}.") from None
+
+
+def choose_parameters(
+    given: Sequence[tuple[str, str]], defaults: Mapping[str, Mapping[str, Literal]], first: int
+) -> dict[str, Literal]:
+    """Check the parameters that a user gave, and return them with their types.
+
+    Args:
+        given: names and values, as text.
+        defaults: the parameters of each stage's notebook.
+        first: the stage, 1 to 4, that the run begins with.
+
+    Raises:
+        LabError: a name is unknown, belongs to a stage that is not run, or comes twice; or a
+            value has the wrong type.
+    """
+    chosen: dict[str, Literal] = {}
+    owners: dict[str, int] = {}
+    for stage, names in enumerate(defaults.values(), start=1):
+        for name in names:
+            owners.setdefault(name, stage)
+    for name, text in given:
+        if name == "run":
+            raise LabError("The run's name is set with --run NAME, not with -p.")
+        if name not in owners:
+            near = difflib.get_close_matches(name, owners, n=1, cutoff=0.4)
+            hint = f"Did you mean {near[0]}? " if near else ""
+            listed = ", ".join(sorted(owners.keys() - {"run"}))
+            raise LabError(f"There is no parameter {name!r}. {hint}The parameters are: {listed}.")
+        if name in chosen:
+            raise LabError(f"Parameter {name} is given twice. Give it once.")
+        if owners[name] < first:
+            raise LabError(
+                f"Parameter {name} belongs to stage {owners[name]} ({STAGES[owners[name] - 1]}), "
+                f"and this run begins at stage {first}. Leave out --from, or the parameter."
+            )
+        chosen[name] = typed(name, text, defaults[STAGES[owners[name] - 1]][name])
+    return chosen
+
+
+def earlier_parameters(run: Run, first: int) -> dict[str, Literal]:
+    """Return the parameters of the stages before `first`, as their artefacts' records tell them.
+
+    Raises:
+        LabError: an earlier artefact is missing, stale or damaged.
+    """
+    known: dict[str, Literal] = {}
+    for name in WITNESSES[: first - 1]:
+        run.need(name)
+        known = {**run.record(name)["parameters"], **known}
+    return known
+
+
+def run_lab(
+    name: str,
+    given: Sequence[tuple[str, str]] = (),
+    smoke: bool = False,
+    first: int = 1,
+    say: Say = print,
+) -> Path:
+    """Execute the notebooks from stage `first` on, and return the path of the run's page.
+
+    Args:
+        name: the run's name; an existing run is run again in place.
+        given: names and values of parameters, as text.
+        smoke: use a small subset of the pictures.
+        first: the stage, 1 to 4, to begin with; the earlier stages' artefacts must be there.
+        say: gets a line of progress now and then.
+
+    Raises:
+        LabError: a parameter or the run's folder is refused, before anything runs.
+        CellError: a cell failed. The executed part of its notebook is kept.
+    """
+    sources = {stage: read(notebooks_folder() / f"{stage}.ipynb") for stage in STAGES}
+    defaults = {stage: parameters(notebook) for stage, notebook in sources.items()}
+    if smoke and first > 1:
+        raise LabError("--smoke decides which pictures stage 1 takes. Leave out --from or --smoke.")
+    chosen = choose_parameters(given, defaults, first)
+    run = open_run(name, first)
+    inherited = earlier_parameters(run, first)
+    (run.folder / "report.html").unlink(missing_ok=True)
+    timings = read_json(run.folder / MARKER).get("stages", {})
+    used: dict[str, Literal] = {}
+    pages: list[Future[None]] = []
+    with (
+        environment(CONVNETLAB_HEADLESS="1", CONVNETLAB_SMOKE="1" if smoke else "0"),
+        ThreadPoolExecutor(1) as pool,  # writes a stage's page while the next stage runs
+    ):
+        for number, stage in enumerate(STAGES, start=1):
+            wanted = {**defaults[stage], **inherited, **chosen, "run": name}
+            values = {key: wanted[key] for key in defaults[stage]}
+            used.update(values)
+            if number < first:
+                continue
+            say(f"stage {number} of {len(STAGES)}: {stage}")
+            executed, timings[stage] = execute(sources[stage], stage, run.folder, values, say)
+            pages.append(pool.submit(write_html, executed, run.folder / f"{stage}.html"))
+            marker = read_json(run.folder / MARKER)
+            write_json(run.folder / MARKER, {**marker, "stages": timings})
+            say(f"  {timings[stage]['seconds']:.1f} s, {timings[stage]['peak_mb']:.0f} MiB at most")
+    for page in pages:
+        page.result()
+    stages = [{"notebook": stage, **timings[stage]} for stage in STAGES if stage in timings]
+    return write_report(open_run(name, 4), stages, used)
+
+
+@contextlib.contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Set environment variables for the kernels that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def execute(
+    source: NotebookNode, stage: str, folder: Path, values: Mapping[str, Literal], say: Say
+) -> tuple[NotebookNode, dict[str, float]]:
+    """Execute one notebook into `folder`.
+
+    Returns:
+        The executed notebook, and `seconds`: wall time, kernel start included; `cell_seconds`: the cells alone, without
+        those tagged `imports`; `peak_mb`: the kernel's largest resident memory, MiB.
+    """
+    # Papermill and nbconvert are slow to import.
+    from papermill.exceptions import PapermillExecutionError
+    from papermill.execute import execute_notebook
+
+    register_engine()
+    output = folder / f"{stage}.ipynb"
+    bar = {"desc": stage, "leave": False} if sys.stderr.isatty() else False
+    start = time.perf_counter()
+    with PeakMemory() as memory:
+        try:
+            executed = execute_notebook(
+                # Papermill changes what it is given.
+                nbformat.from_dict(source),
+                output,
+                parameters=dict(values),
+                engine_name="convnetlab",
+                progress_bar=bar,
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                say=None if bar else say,
+            )
+        except PapermillExecutionError as error:
+            raise failed_cell(source, stage, output, error) from None
+        except RuntimeError as error:  # nbclient's DeadKernelError among them
+            raise CellError(
+                f"{stage}: the kernel died ({error}). Usually the machine ran out of memory; "
+                f"what had run is kept in {output}."
+            ) from None
+    seconds = time.perf_counter() - start
+    cells = [cell for cell in executed.cells if "imports" not in tags(cell)]
+    cell_seconds = sum(cell.metadata.papermill.duration or 0 for cell in cells)
+    peak_mb = memory.peak / 2**20
+    return executed, {"seconds": seconds, "cell_seconds": cell_seconds, "peak_mb": peak_mb}
+
+
+def register_engine() -> None:
+    """Tell papermill of an engine that says every tenth cell where it is."""
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class LabEngine(NBClientEngine):  # type: ignore[misc]
+        """Papermill's own engine, with plain lines of progress."""
+
+        @classmethod
+        def execute_managed_notebook(
+            cls, nb_man: Any, kernel_name: str, say: Say | None = None, **arguments: Any
+        ) -> None:
+            """Execute all cells."""
+            start = nb_man.cell_start
+
+            def cell_start(cell: NotebookNode, cell_index: int | None = None, **more: Any) -> None:
+                number, count = (cell_index or 0) + 1, len(nb_man.nb.cells)
+                if say and number % 10 == 0:
+                    say(f"  cell {number} of {count}")
+                start(cell, cell_index, **more)
+
+            nb_man.cell_start = cell_start
+            super().execute_managed_notebook(nb_man, kernel_name, **arguments)
+
+    papermill_engines.register("convnetlab", LabEngine)
+
+
+def failed_cell(source: NotebookNode, stage: str, output: Path, error: Any) -> CellError:
+    """Return the error to show for a failed cell, numbered as in the source notebook."""
+    executed = read(output)
+    failed = next(
+        cell
+        for cell in executed.cells
+        if any(result.output_type == "error" for result in cell.get("outputs", []))
+    )
+    ids = [cell.id for cell in source.cells]
+    number = ids.index(failed.id) + 1 if failed.id in ids else 0
+    where = f"cell {number} of {len(ids)}" if number else "the cell of injected parameters"
+    code = "\n".join(f"    {line}" for line in failed.source.splitlines())
+    return CellError(
+        f"{stage}, {where}, failed:\n{code}\n{error.ename}: {error.evalue}\n"
+        f"What had run is kept in {output}."
+    )
+
+
+def write_html(notebook: NotebookNode, path: Path) -> None:
+    """Write an executed notebook as one HTML file that loads nothing from outside."""
+    from nbconvert.exporters import HTMLExporter
+
+    nowhere = {
+        name: ""
+        for name in HTMLExporter.class_trait_names()
+        if name.endswith("_url") and name != "widget_renderer_url"
+    }
+    exporter = HTMLExporter(embed_images=True, **nowhere)
+    resources = {"metadata": {"name": path.stem, "path": str(notebooks_folder())}}
+    text, _ = exporter.from_notebook_node(notebook, resources)
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+class PeakMemory:
+    """The largest resident memory, in bytes, of any process started from here meanwhile."""
+
+    def __init__(self, interval: float = 0.1) -> None:
+        """Look every `interval` seconds."""
+        self.peak = 0
+        self.interval = interval
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        """Begin to watch."""
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop watching."""
+        self.stop.set()
+        self.thread.join()
+
+    def watch(self) -> None:
+        """Look again and again, until told to stop."""
+        here = psutil.Process()
+        while not self.stop.wait(self.interval):
+            for child in here.children(recursive=True):
+                with contextlib.suppress(psutil.Error, OSError, ValueError):
+                    self.peak = max(self.peak, peak_memory(child))
+
+
+def peak_memory(process: psutil.Process) -> int:
+    """Return a process's largest resident memory so far, in bytes; off Linux, its present one."""
+    status = Path(f"/proc/{process.pid}/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return int(process.memory_info().rss)

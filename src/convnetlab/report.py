@@ -1,0 +1,57 @@
+"""A run's page: one HTML file that loads nothing from outside."""
+
+import base64
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from convnetlab.handoff import Run, write_atomically
+from convnetlab.paths import STAGES
+
+FIGURES = {
+    "03_curves": "Loss and accuracy by epoch",
+    "04_grid": "Test pictures and what the model says of them",
+    "04_confusion": "Which class is taken for which",
+}
+
+
+def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, Any]) -> Path:
+    """Write `report.html` into the run's folder and return its path.
+
+    Args:
+        run: a finished run.
+        stages: for each stage `notebook`, `seconds` (wall), `cell_seconds`, `peak_mb` (MiB).
+        parameters: what the notebooks were run with.
+
+    Raises:
+        LabError: an artefact of the run is missing, stale or damaged.
+    """
+    from jinja2 import Environment
+
+    metrics = json.loads(run.need("metrics.json").read_text("utf-8"))
+    architecture = json.loads(run.need("architecture.json").read_text("utf-8"))
+    layers = pd.DataFrame(architecture["layers"])
+    figures = [
+        {"title": title, "data": base64.b64encode(path.read_bytes()).decode()}
+        for name, title in FIGURES.items()
+        if (path := run.folder / "figures" / f"{name}.png").is_file()
+    ]
+    template = files("convnetlab").joinpath("report.html.jinja").read_text("utf-8")
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
+    text = page.render(
+        run=run.folder.name,
+        metrics=metrics,
+        layers=layers.to_dict("records"),
+        total=int(layers["parameters"].sum()),
+        figures=figures,
+        stages=stages,
+        notebooks=STAGES,
+        parameters=parameters,
+        versions=run.record("metrics.json")["versions"],
+    )
+    return write_atomically(
+        run.folder / "report.html", lambda path: path.write_text(text, encoding="utf-8")
+    )

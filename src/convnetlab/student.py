@@ -1,0 +1,163 @@
+"""The student's copy of the notebooks: without solutions, and updated without losing an answer."""
+
+import copy
+import hashlib
+import shutil
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from convnetlab import __version__
+from convnetlab.errors import LabError
+from convnetlab.handoff import write_atomically
+from convnetlab.notebooks import read, tags
+from convnetlab.paths import notebooks_folder
+
+TO_DO = "# YOUR CODE HERE"
+STUB = f'{TO_DO}\nraise NotImplementedError("Write your answer here instead of this line.")'
+MAY_RAISE = "raises-exception"
+
+
+def start(folder: Path, update: bool = False) -> list[Path]:
+    """Write a student's copy of every notebook into `folder`.
+
+    Args:
+        folder: where to; made if it is missing.
+        update: bring the present text into copies that are there, and keep every answer and
+            every cell that the student added. The old copies are kept in `before-update-N/`.
+
+    Returns:
+        The notebooks' paths.
+
+    Raises:
+        LabError: a copy is there and `update` is false; or a file there is no copy of ours.
+            Nothing has been written then.
+    """
+    source_folder = notebooks_folder()
+    sources = sorted(
+        path.relative_to(source_folder)
+        for path in source_folder.rglob("*.ipynb")
+        if not any(part.startswith(".") for part in path.relative_to(source_folder).parts)
+    )
+    if folder.resolve() == source_folder.resolve():
+        raise LabError(f"{folder} holds the notebooks with solutions. Choose another folder.")
+    if folder.exists() and not folder.is_dir():
+        raise LabError(f"{folder} is a file, expected a folder.")
+    there = [name for name in sources if (folder / name).exists()]
+    if there and not update:
+        raise LabError(
+            f"{folder / there[0]} is there already, and your answers may be in it. "
+            f"Keep working in it, or run `convnetlab start {folder} --update` to bring new text "
+            "and keep your answers."
+        )
+    copies = {}
+    for name in sources:
+        copies[name] = student_copy(read(source_folder / name))
+        if name in there:
+            copies[name] = merge(copies[name], own_copy(folder / name))
+    if there:
+        back_up(folder, there)
+    for name, notebook in copies.items():
+        text = nbformat.writes(notebook) + "\n"
+        write_atomically(folder / name, lambda path, text=text: path.write_text(text, "utf-8"))
+    return [folder / name for name in sources]
+
+
+def student_copy(source: NotebookNode) -> NotebookNode:
+    """Return a notebook without solutions and outputs, in which Run All reaches the end.
+
+    Solutions are cut by nbgrader's ClearSolutions. A literal that has a placeholder (`name = ...`)
+    above its solution gets a comment in its place, a function a line that raises. Each cell is
+    stamped with a hash of what the student was given, so that an answer can be told.
+    """
+    from nbgrader.preprocessors import ClearSolutions
+
+    notebook = copy.deepcopy(source)
+    resources = {"language": "python"}
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        settings = cell.metadata.get("nbgrader", {})
+        if settings.get("solution"):
+            has_placeholder = " = ..." in cell.source.partition("BEGIN SOLUTION")[0]
+            cutter = ClearSolutions(
+                code_stub={"python": TO_DO if has_placeholder else STUB},
+                text_stub="YOUR ANSWER HERE",
+            )
+            cutter.preprocess_cell(cell, resources, index)
+        cell.metadata["convnetlab"] = {"given": fingerprint(cell.source)}
+        if cell.cell_type == "code" and (settings.get("solution") or settings.get("grade")):
+            cell.metadata["tags"] = [*tags(cell), MAY_RAISE]
+    notebook.metadata["convnetlab"] = {"version": __version__}
+    return notebook
+
+
+def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:
+    """Return the new copy with the old one's answers and the cells that the student added.
+
+    A solution cell is matched by nbgrader's id, or by its cell id where that was stripped. What
+    has no match, and a second cell with one id, stays as a plain cell after the one that it
+    followed.
+    """
+    merged = copy.deepcopy(new)
+    by_key = {key(cell): cell for cell in merged.cells}
+    by_id = {cell.id: cell for cell in merged.cells}
+    taken: set[str] = set()
+    place = 0
+    for cell in old.cells:
+        match = by_key.get(key(cell)) or by_id.get(cell.id)
+        if match is not None and match.id not in taken:
+            taken.add(match.id)
+            place = merged.cells.index(match) + 1
+            if match.metadata.get("nbgrader", {}).get("solution") and is_own(cell):
+                match.source = cell.source
+        elif is_own(cell):
+            kept = copy.deepcopy(cell)
+            kept.id = nbformat.v4.new_code_cell().id
+            kept.metadata.pop("nbgrader", None)
+            merged.cells.insert(place, kept)
+            place += 1
+    return merged
+
+
+def key(cell: NotebookNode) -> str:
+    """Return what matches a cell across versions: nbgrader's id if it has one, else its own."""
+    return str(cell.metadata.get("nbgrader", {}).get("grade_id") or cell.id)
+
+
+def is_own(cell: NotebookNode) -> bool:
+    """Whether the student wrote what a cell holds: an answer, or a cell of their own."""
+    is_answer = cell.metadata.get("nbgrader", {}).get("solution", True)
+    given = cell.metadata.get("convnetlab", {}).get("given")
+    return bool(is_answer and cell.source.strip() and fingerprint(cell.source) != given)
+
+
+def fingerprint(source: str) -> str:
+    """Return a short hash of a cell's source."""
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def own_copy(path: Path) -> NotebookNode:
+    """Read a student's copy.
+
+    Raises:
+        LabError: it is damaged, or not a copy that `start` made.
+    """
+    notebook = read(path)
+    if "convnetlab" not in notebook.metadata:
+        raise LabError(
+            f"{path} was not made by `convnetlab start` (it has no stamp). Move it away first."
+        )
+    return notebook
+
+
+def back_up(folder: Path, names: list[Path]) -> None:
+    """Copy notebooks into `before-update-1/`, or the next number that is free."""
+    number = 1
+    while (folder / f"before-update-{number}").exists():
+        number += 1
+    for name in names:
+        target = folder / f"before-update-{number}" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / name, target)
