@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 BIN = .venv/bin
 READY = .venv/.ready
 # Outputs that are not compared stay out of git; the cells' ids, which grading matches on, stay in.
-STRIP = $(BIN)/nbstripout --keep-id --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution"
+STRIP = $(BIN)/nbstripout --keep-id --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution"
 NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.*' | sort)
 BROWSER = $(shell command -v chromedriver)
 
@@ -19,12 +19,11 @@ setup: $(READY)  ## create .venv and install the lab with the tested versions
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found. Install one, or name it: make $(MAKECMDGOALS) PYTHON=..."; exit 1; }
-	@# An install that was cut short is begun anew.
-	@if [ -d .venv ] && [ ! -e $(READY) ]; then echo "Setting up .venv anew"; rm -rf .venv; fi
+	@if [ -e .venv/.making ]; then echo "An earlier set-up was cut short; it begins anew."; rm -rf .venv; fi
+	@if [ ! -x $(BIN)/python ] || [ -e $(READY) ]; then mkdir -p .venv && touch .venv/.making; fi
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@mv $(READY) .venv/.stale 2>/dev/null || true
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $(READY)
+	@touch $(READY) && rm -f .venv/.making
 
 run: $(READY)  ## run the whole lab on MNIST and say where the report is
 	$(BIN)/convnetlab run
@@ -51,7 +50,7 @@ strip: $(READY)  ## strip the outputs that are not compared from the notebooks
 
 results: $(READY)  ## train again what the notebooks show from data/results/
 	$(BIN)/convnetlab run --run results
-	$(BIN)/convnetlab run --run results-listing --from 1 -p recipe listing-validated
+	$(BIN)/convnetlab run --run results-listing -p recipe listing-validated
 	mkdir -p data/results
 	head -n 21 runs/results/predictions.csv > data/results/first_result.csv
 	cp runs/results-listing/history.csv data/results/listing_history.csv

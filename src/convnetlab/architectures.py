@@ -91,7 +91,7 @@ def explain_parameters(layer: keras.Layer) -> tuple[str, int | None]:
         return f"({inputs[-1]} + 1) · {layer.units}", dense_parameters(inputs[-1], layer.units)
     if isinstance(layer, layers.Flatten):
         return f"none: {'·'.join(map(str, inputs[1:]))} = {np.prod(inputs[1:])} numbers", 0
-    return "none", 0 if not layer.weights else None
+    return ("none", 0) if not layer.weights else ("not worked out here", None)
 
 
 def sheet_table() -> pd.DataFrame:
@@ -111,9 +111,8 @@ def sheet_table() -> pd.DataFrame:
 
 def layer_outputs(model: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
     """Return every layer's output for pictures (N, H, W, C), float32 (N, …), by layer name."""
-    probe = keras.Model(model.inputs, [layer.output for layer in model.layers])
+    probe = keras.Model(model.inputs[0], [layer.output for layer in model.layers])
     outputs = probe(images, training=False)
     return {
-        layer.name: np.asarray(output)
-        for layer, output in zip(model.layers, outputs, strict=True)
+        layer.name: np.asarray(output) for layer, output in zip(model.layers, outputs, strict=True)
     }

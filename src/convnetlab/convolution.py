@@ -46,22 +46,22 @@ def max_pool2d(image: Floats, size: int = 2) -> Floats:
     """
     rows, columns = image.shape[0] // size, image.shape[1] // size
     blocks = image[: rows * size, : columns * size].reshape(rows, size, columns, size)
-    return blocks.max(axis=(1, 3)).astype(np.float32)
+    return np.asarray(blocks.max(axis=(1, 3)), np.float32)
 
 
 def relu(values: Floats) -> Floats:
     """Replace what is negative by 0, in an array of any shape."""
-    return np.maximum(values, 0).astype(np.float32)
+    return np.asarray(np.maximum(values, 0), np.float32)
 
 
 def softmax(scores: Floats) -> Floats:
     """Turn scores (…, classes) into probabilities that sum to 1 over the last axis."""
     exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), np.float32)
 
 
 def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
-    """Return how many places a window has along one side: (size + 2·padding − kernel) // stride + 1.
+    """Return a window's places along one side: (size + 2·padding − kernel) // stride + 1.
 
     Args:
         size: pixels along the side.

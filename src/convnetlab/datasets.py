@@ -165,15 +165,18 @@ def check(dataset: Dataset) -> None:
 def load_mnist(_: str) -> Dataset:
     """MNIST from `data/mnist`, its four files held against their published MD5."""
     folder = data_folder() / "mnist"
+    arrays = []
     for name, expected in MNIST_MD5.items():
         path = find(folder, name)
-        found = hashlib.md5(read_bytes(path), usedforsecurity=False).hexdigest()
+        content = read_bytes(path)
+        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
         if found != expected:
             raise LabError(
                 f"{path}: the MD5 of the unpacked bytes is {found}, expected {expected}. "
                 "Restore the file with: git checkout -- data/mnist"
             )
-    return assemble("mnist", [read_idx(folder, name) for name in MNIST_MD5], DIGITS)
+        arrays.append(parse_idx(content, path, magic_of(name)))
+    return assemble("mnist", arrays, DIGITS)
 
 
 def load_digits(_: str) -> Dataset:
@@ -209,8 +212,10 @@ def load_idx(place: str, transpose: str = "false", first_label: str = "0") -> Da
         )
     if not folder.is_dir():
         raise LabError(f"{folder} is no folder; idx:FOLDER needs one with the four IDX files.")
-    arrays = [read_idx(folder, name).astype(np.int64) if "idx1" in name else read_idx(folder, name)
-              for name in MNIST_MD5]
+    arrays = [
+        read_idx(folder, name).astype(np.int64) if "idx1" in name else read_idx(folder, name)
+        for name in MNIST_MD5
+    ]
     labels = np.concatenate([arrays[1], arrays[3]])
     first, smallest = int(first_label), int(labels.min(initial=255))
     if labels.size and smallest != first:
@@ -314,7 +319,12 @@ def parse_idx(content: bytes, path: Path, magic: int) -> NDArray[np.uint8]:
 def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
     """Find, read and parse one of the four files of an IDX data set."""
     path = find(folder, name)
-    return parse_idx(read_bytes(path), path, IMAGES_MAGIC if "idx3" in name else LABELS_MAGIC)
+    return parse_idx(read_bytes(path), path, magic_of(name))
+
+
+def magic_of(name: str) -> int:
+    """Return the magic number that a file called so must begin with."""
+    return IMAGES_MAGIC if "idx3" in name else LABELS_MAGIC
 
 
 def assemble(source: str, arrays: Sequence[NDArray[Any]], classes: tuple[str, ...]) -> Dataset:

@@ -9,6 +9,7 @@ import base64
 import functools
 import io
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,15 +17,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+CELL = 2.1  # inches: the height of a grid's row, with three lines of text
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+
+
+Layout = Literal["constrained", "none"]
 
 
 class LabFigure(Figure):
     """A Matplotlib figure with an alternative text for readers who cannot see it."""
 
-    def __init__(self, alt: str, width: float, height: float, layout: str = "constrained") -> None:
+    def __init__(
+        self, alt: str, width: float, height: float, layout: Layout = "constrained"
+    ) -> None:
         """Make an empty figure of width × height inches, described by `alt`."""
-        super().__init__(figsize=(width, height), layout=layout)
+        super().__init__(figsize=(width, height), layout=None if layout == "none" else layout)
         self.alt = alt
 
     @functools.cached_property
@@ -77,17 +84,17 @@ def image_grid(
     alt = f"{count} pictures with their classes: {', '.join(classes[i] for i in labels)}."
     if predicted is not None:
         alt = f"{count} test pictures, {int(wrong.sum())} of them mistaken. {title}."
-    height = 1.95 * rows + 0.5
+    height = CELL * rows + 0.5
     figure = LabFigure(alt, 1.7 * columns, height, layout="none")
     figure.suptitle(title, y=1 - 0.2 / height)
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
-        bottom = (height - 0.5 - 1.95 * (row + 1) + 0.08) / height
+        bottom = (height - 0.5 - CELL * (row + 1) + 0.08) / height
         axes = figure.add_axes(((column + 0.11) / columns, bottom, 0.78 / columns, 1.35 / height))
-        caption = classes[labels[number]]
+        caption = shortened(classes[labels[number]])
         if predicted is not None:
-            said = classes[predicted[number]]
-            caption = f"✗ says {said}, is {caption}" if wrong[number] else f"✓ says {said}"
+            said = shortened(classes[predicted[number]])
+            caption = f"✗ says {said},\nis {caption}" if wrong[number] else f"✓ says {said}"
             if confidence is not None:
                 caption += f"\n{confidence[number]:.1%} sure"
         colour = ORANGE if wrong[number] else "black"
@@ -95,6 +102,28 @@ def image_grid(
         for spine in axes.spines.values():
             spine.set(color=colour, linewidth=3 if wrong[number] else 0.5)
     return figure
+
+
+def prediction_grid(
+    images: NDArray[np.uint8], predictions: pd.DataFrame, classes: Sequence[str], title: str
+) -> LabFigure:
+    """Draw pictures (N, H, W, C), five a row, with what a model said of each.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        predictions: a row a picture, as `evaluation.predictions_table` makes it.
+        classes: the classes' names.
+        title: the figure's title.
+    """
+    truth, predicted, confidence = (
+        predictions[name].to_numpy() for name in ("truth", "predicted", "confidence")
+    )
+    return image_grid(images, truth, classes, title, predicted, confidence)
+
+
+def shortened(name: str) -> str:
+    """Return a class name that fits over a picture."""
+    return name if len(name) <= 14 else name[:13] + "…"
 
 
 def picture_numbers(image: NDArray[np.uint8], title: str) -> LabFigure:
@@ -109,17 +138,6 @@ def picture_numbers(image: NDArray[np.uint8], title: str) -> LabFigure:
             colour = "black" if value > 127 else "white"
             axes.text(column, row, str(value), ha="center", va="center", color=colour, fontsize=6.5)
     axes.set(title=title, xlabel="column", ylabel="row")
-    return figure
-
-
-def class_bars(counts: pd.DataFrame, title: str) -> LabFigure:
-    """Draw how many pictures each class has, one bar a class and column of `counts`."""
-    alt = f"Bars: the smallest class has {counts.to_numpy().min()} pictures, "
-    alt += f"the largest {counts.to_numpy().max()}."
-    figure = LabFigure(alt, 8, 3.4)
-    axes = figure.subplots()
-    counts.plot.bar(ax=axes, color=[BLUE, ORANGE], rot=0, width=0.8)
-    axes.set(title=title, xlabel="class", ylabel="pictures")
     return figure
 
 
@@ -251,14 +269,18 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> 
 
 def filters(kernels: NDArray[np.float32], title: str) -> LabFigure:
     """Draw the first channel of filters (h, w, channels, filters): positive blue, negative red."""
-    count = kernels.shape[-1]
+    height, width, _, count = kernels.shape
     columns = min(count, 8)
     rows = -(-count // columns)
-    figure = LabFigure(f"{title}: {count} filters.", 1.05 * columns, 1.05 * rows + 0.6)
-    figure.suptitle(title)
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan, np.float32)
+    for number in range(count):
+        top, left = number // columns * (height + 1), number % columns * (width + 1)
+        sheet[top : top + height, left : left + width] = kernels[:, :, 0, number]
+    figure = LabFigure(f"{title}: {count} filters.", 7, 7 * rows / columns + 0.8)
+    axes = figure.subplots()
     limit = float(np.abs(kernels).max())
-    for number, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axes.set_axis_off()
-        if number < count:
-            axes.imshow(kernels[:, :, 0, number], cmap="RdBu", vmin=-limit, vmax=limit)
+    drawn = axes.imshow(sheet, cmap="RdBu", vmin=-limit, vmax=limit)
+    axes.set(title=title, xticks=[], yticks=[])
+    axes.set_frame_on(False)
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="weight")
     return figure

@@ -78,7 +78,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise LabError(f"{path} cannot be read as JSON ({error}). Run its notebook again.") from None
+        raise LabError(
+            f"{path} cannot be read as JSON ({error}). Run its notebook again."
+        ) from None
     if not isinstance(value, dict):
         raise LabError(f"{path} holds a {type(value).__name__}, not a JSON object.")
     return value
@@ -212,12 +214,13 @@ def run_folder(name: str) -> Path:
             "begins with a letter or a digit."
         )
     folder = runs_folder() / name
-    if folder.exists() and not (folder / MARKER).is_file():
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise LabError(
-                f"{folder} is there and was not made by convnetlab (it has no {MARKER}). "
-                "Choose another run name."
-            )
+    is_ours = (folder / MARKER).is_file()
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not (is_ours or is_free):
+        raise LabError(
+            f"{folder} is there and was not made by convnetlab (it has no {MARKER}). "
+            "Choose another run name."
+        )
     return folder
 
 

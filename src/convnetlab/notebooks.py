@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import copy
 import difflib
 import os
 import sys
@@ -17,7 +18,15 @@ import psutil
 from nbformat import NotebookNode
 
 from convnetlab.errors import LabError
-from convnetlab.handoff import MARKER, Run, open_run, read_json, write_atomically, write_json
+from convnetlab.handoff import (
+    MARKER,
+    Run,
+    open_run,
+    read_json,
+    run_folder,
+    write_atomically,
+    write_json,
+)
 from convnetlab.paths import STAGES, notebooks_folder
 from convnetlab.report import write_report
 
@@ -39,7 +48,8 @@ def read(path: Path) -> NotebookNode:
         LabError: it is missing, or no notebook.
     """
     try:
-        return nbformat.read(path, as_version=4)
+        notebook: NotebookNode = nbformat.read(path, as_version=4)
+        return notebook
     except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
         raise LabError(f"{path} cannot be read as a notebook ({error}).") from None
 
@@ -167,8 +177,9 @@ def run_lab(
     if smoke and first > 1:
         raise LabError("--smoke decides which pictures stage 1 takes. Leave out --from or --smoke.")
     chosen = choose_parameters(given, defaults, first)
+    # Read before anything is made: a run that is not there is not begun in the middle.
+    inherited = earlier_parameters(Run(run_folder(name), STAGES[first - 1]), first)
     run = open_run(name, first)
-    inherited = earlier_parameters(run, first)
     (run.folder / "report.html").unlink(missing_ok=True)
     timings = read_json(run.folder / MARKER).get("stages", {})
     used: dict[str, Literal] = {}
@@ -215,8 +226,9 @@ def execute(
     """Execute one notebook into `folder`.
 
     Returns:
-        The executed notebook, and `seconds`: wall time, kernel start included; `cell_seconds`: the cells alone, without
-        those tagged `imports`; `peak_mb`: the kernel's largest resident memory, MiB.
+        The executed notebook, and `seconds`: wall time, kernel start included; `cell_seconds`: the
+        cells alone, without those tagged `imports`; `peak_mb`: the kernel's largest resident
+        memory, MiB.
     """
     # Papermill and nbconvert are slow to import.
     from papermill.exceptions import PapermillExecutionError
@@ -229,8 +241,7 @@ def execute(
     with PeakMemory() as memory:
         try:
             executed = execute_notebook(
-                # Papermill changes what it is given.
-                nbformat.from_dict(source),
+                copy.deepcopy(source),  # papermill changes what it is given
                 output,
                 parameters=dict(values),
                 engine_name="convnetlab",

@@ -64,7 +64,7 @@ def one_hot(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
 
 def from_one_hot(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return one-hot rows (N, classes) as labels (N,): the column of each row's 1."""
-    return vectors.argmax(axis=1)
+    return np.asarray(vectors.argmax(axis=1), np.int64)
 
 
 def shuffle(
@@ -93,7 +93,8 @@ def resize(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     for number, image in enumerate(images):
         for channel in range(images.shape[3]):
             plane = Image.fromarray(image[..., channel])
-            resized[number, ..., channel] = plane.resize((width, height), Image.Resampling.BILINEAR)
+            smaller = plane.resize((width, height), Image.Resampling.BILINEAR)
+            resized[number, ..., channel] = np.asarray(smaller)
     return resized
 
 

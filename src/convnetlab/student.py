@@ -1,6 +1,7 @@
 """The student's copy of the notebooks: without solutions, and updated without losing an answer."""
 
 import copy
+import functools
 import hashlib
 import shutil
 from pathlib import Path
@@ -59,8 +60,7 @@ def start(folder: Path, update: bool = False) -> list[Path]:
     if there:
         back_up(folder, there)
     for name, notebook in copies.items():
-        text = nbformat.writes(notebook) + "\n"
-        write_atomically(folder / name, lambda path, text=text: path.write_text(text, "utf-8"))
+        write_atomically(folder / name, functools.partial(nbformat.write, notebook))
     return [folder / name for name in sources]
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,13 +61,12 @@ def train(
         LabError: a batch is larger than the training set.
     """
     set_seed(seed)
-    learn = part_of(split, "train")
-    held_out = part_of(split, "validation")
+    learn: Part = part_of(split, "train")
+    held_out: Part | None = part_of(split, "validation")
     if not recipe.validate:
-        learn, held_out = (
-            np.concatenate([learn[0], held_out[0]]),
-            np.concatenate([learn[1], held_out[1]]),
-        ), None
+        rows = split[split["part"] != "test"]
+        learn = rows["index"].to_numpy(np.int64), rows["label"].to_numpy(np.int64)
+        held_out = None
     if recipe.batch_size > len(learn[0]):
         raise LabError(
             f"The recipe's batches have {recipe.batch_size} pictures, and there are only "
@@ -102,19 +101,15 @@ def fit_by_index(
 ) -> Any:
     """Fit on batches that are gathered by index, in an order that (seed, epoch) decides."""
 
-    def shuffled() -> Iterator[Integers]:
-        for epoch in range(recipe.epochs):
-            yield np.random.default_rng([seed, epoch]).permutation(len(learn[0]))
-
-    steps = steps_per_epoch(len(learn[0]), recipe.batch_size)
-    compile_model(model, recipe, steps, STEPS_PER_EXECUTION)
+    order = EpochOrder(seed, len(learn[0]))
+    compile_model(
+        model, recipe, steps_per_epoch(len(learn[0]), recipe.batch_size), STEPS_PER_EXECUTION
+    )
     if held_out:
         arguments["validation_data"] = batches(dataset.train_batch, *held_out)
-    return model.fit(
-        batches(dataset.train_batch, *learn, recipe.batch_size, shuffled),
-        steps_per_epoch=steps,
-        **arguments,
-    )
+    arguments["callbacks"] = [order, *arguments["callbacks"]]
+    stream = batches(dataset.train_batch, *learn, recipe.batch_size, lambda: order.order)
+    return model.fit(stream, shuffle=False, **arguments)
 
 
 def fit_like_the_listing(
@@ -126,17 +121,26 @@ def fit_like_the_listing(
     seed: int,
     **arguments: Any,
 ) -> Any:
-    """Fit the layers after `Rescaling` on arrays divided beforehand, in Keras's own order.
+    """Fit on arrays divided beforehand, in Keras's own order.
 
-    The weights are the model's own, so that `model` is trained by it.
+    A copy of the network whose `Rescaling` changes nothing is trained; its weights are taken over.
     """
-    rescaling = next(layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling))
-    core = keras.Model(rescaling.output, model.output)
+
+    def copy_layer(layer: keras.Layer) -> keras.Layer:
+        settings = layer.get_config()
+        if isinstance(layer, keras.layers.Rescaling):
+            settings["scale"] = 1.0
+        return type(layer).from_config(settings)
+
+    core = keras.models.clone_model(model, clone_function=copy_layer)
+    core.set_weights(model.get_weights())
     compile_model(core, recipe, steps_per_epoch(len(learn[0]), recipe.batch_size), 1)
     if held_out:
         arguments["validation_data"] = (normalise(dataset.train_batch(held_out[0])), held_out[1])
     images = normalise(dataset.train_batch(learn[0]))
-    return core.fit(images, learn[1], batch_size=recipe.batch_size, **arguments)
+    history = core.fit(images, learn[1], batch_size=recipe.batch_size, **arguments)
+    model.set_weights(core.get_weights())
+    return history
 
 
 def compile_model(model: keras.Model, recipe: Recipe, steps: int, per_execution: int) -> None:
@@ -158,7 +162,7 @@ def batches(
     indices: Integers,
     labels: Integers,
     batch_size: int = 1_000,
-    orders: Callable[[], Iterable[Integers]] | None = None,
+    order: Callable[[], Integers] | None = None,
 ) -> tf.data.Dataset:
     """Return batches of uint8 pictures (N, H, W, C) and labels (N,), fetched as they are needed.
 
@@ -166,15 +170,15 @@ def batches(
         fetch: gives the pictures of some indices: `Dataset.train_batch` or `.test_batch`.
         indices: which pictures, (N,).
         labels: their classes, (N,).
-        batch_size: pictures a batch; the last one of a pass may be smaller.
-        orders: gives one order of 0..N-1 a pass; without it there is one pass, in order.
+        batch_size: pictures a batch; the last one may be smaller.
+        order: asked at the beginning of each pass for an order of 0..N-1; else as they stand.
     """
 
     def generate() -> Iterator[tuple[NDArray[np.uint8], Integers]]:
-        for order in orders() if orders else [np.arange(len(indices))]:
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
-                yield fetch(indices[chosen]), labels[chosen]
+        places = order() if order else np.arange(len(indices))
+        for start in range(0, len(places), batch_size):
+            chosen = places[start : start + batch_size]
+            yield fetch(indices[chosen]), labels[chosen]
 
     shape = fetch(indices[:1]).shape[1:]
     stream = tf.data.Dataset.from_generator(
@@ -183,7 +187,9 @@ def batches(
             tf.TensorSpec((None, *shape), tf.uint8),
             tf.TensorSpec((None,), tf.int64),
         ),
-    ).prefetch(4)
+    )
+    count = steps_per_epoch(len(indices), batch_size)
+    stream = stream.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4)
     # There is nothing to tune here, and when a fit ends TensorFlow would wait for its tuning
     # thread's current sleep, which doubles each time: up to as long as the whole fit took.
     options = tf.data.Options()
@@ -201,7 +207,7 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 @keras.saving.register_keras_serializable("convnetlab")
-class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+class OneCycle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
     """A learning rate that rises in a line from a tenth of `highest`, then falls to 0.
 
     After L. N. Smith, "A disciplined approach to neural network hyper-parameters: part 1"
@@ -226,7 +232,22 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
         return {"highest": self.highest, "steps": self.steps}
 
 
-class Clock(keras.callbacks.Callback):
+class EpochOrder(keras.callbacks.Callback):  # type: ignore[misc]
+    """The order of the pictures in the present epoch, which (seed, epoch) alone decides."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        """Take the seed and the number of pictures."""
+        super().__init__()
+        self.seed = seed
+        self.count = count
+        self.order = np.arange(count)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Shuffle anew."""
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(self.count)
+
+
+class Clock(keras.callbacks.Callback):  # type: ignore[misc]
     """Wall seconds from the first batch's tracing to the end of the last epoch."""
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -238,7 +259,7 @@ class Clock(keras.callbacks.Callback):
         self.seconds = time.perf_counter() - self.start
 
 
-class EpochLines(keras.callbacks.Callback):
+class EpochLines(keras.callbacks.Callback):  # type: ignore[misc]
     """Print one line an epoch, where a progress bar would fill a log."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

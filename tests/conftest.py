@@ -1,0 +1,31 @@
+"""What every test relies on: data from the repository, runs in a temporary folder."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Set before anything is imported, so that no test can touch a user's runs.
+RUNS = tempfile.mkdtemp(prefix="convnetlab-tests-")
+atexit.register(shutil.rmtree, RUNS, ignore_errors=True)
+os.environ["CONVNETLAB_RUNS"] = RUNS
+os.environ["CONVNETLAB_DATA"] = str(ROOT / "data")
+os.environ.pop("CONVNETLAB_SMOKE", None)
+
+
+@pytest.fixture
+def root():
+    return ROOT
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """An empty folder for runs."""
+    folder = tmp_path / "runs"
+    monkeypatch.setenv("CONVNETLAB_RUNS", str(folder))
+    return folder

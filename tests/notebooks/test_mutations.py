@@ -1,0 +1,233 @@
+"""Wrong answers are put into every exercise: its check must fail, with a message of its own."""
+
+import ast
+import re
+
+import pytest
+from kernel import Kernel
+from test_source import NOTEBOOKS, code, grader
+
+from convnetlab.paths import STAGES
+
+# What a student who holds a typical misconception writes, and a word of the message that helps.
+MISCONCEPTIONS = {
+    "wrapped-sum": [
+        ("wrapped_sum = 300", "one byte"),
+        ("wrapped_sum = 255", "does not stop"),
+        ("wrapped_sum = 45", "got 45"),
+    ],
+    "majority-accuracy": [
+        (
+            "def majority_accuracy(train_labels, test_labels):\n"
+            "    return (test_labels == np.bincount(test_labels).argmax()).mean()",
+            "training labels",
+        ),
+        ("majority_accuracy = lambda train, test: np.bincount(train).max() / len(train)", "0.25"),
+    ],
+    "one-hot": [
+        ("one_hot = lambda labels, classes: np.eye(labels.max() + 1)[labels]", "all classes"),
+        ("one_hot = lambda labels, classes: np.eye(classes)[labels]", "float32"),
+        ("one_hot = lambda labels, classes: np.eye(classes)[labels].T", r"\(3, 4\)"),
+    ],
+    "prepare": [
+        ("prepare = lambda p: np.float32(p / p.max())[None, ..., None]", "maximum"),
+        ("prepare = lambda p: (p / 255)[None, ..., None]", "float32"),
+        ("prepare = lambda p: np.float32(p / 255)[..., None]", "shape"),
+        ("prepare = lambda p: np.float32(p)[None, ..., None]", "Expected"),
+        ("prepare = lambda p: np.float32(p // 255)[None, ..., None]", "Expected"),
+    ],
+    "unseen": [
+        (
+            "def unseen(train_images, test_images):\n"
+            "    return np.array([i >= len(train_images) or (p != train_images[i]).any()\n"
+            "                     for i, p in enumerate(test_images)])",
+            "none of them",
+        ),
+        ("unseen = lambda train, test: np.zeros(len(test), bool)", "unseen"),
+        (
+            "unseen = lambda a, b: np.array([p.tobytes() in {q.tobytes() for q in a} for p in b])",
+            "",
+        ),
+    ],
+    "convolve": [
+        ("convolve = lambda image, k: convolution.convolve2d(image, k[::-1, ::-1])", "flipped"),
+        (
+            "convolve = lambda image, k: convolution.convolve2d(np.pad(image, 1), k)[:, :5]",
+            "stick out",
+        ),
+        ("convolve = lambda image, k: image[:2, :4] * k[0, 0]", "Expected"),
+    ],
+    "output-size": [
+        (
+            "output_size = lambda n, k, stride=1, padding=0: (n + 2 * padding - k) // stride",
+            "first",
+        ),
+        (
+            "output_size = lambda n, k, stride=1, padding=0:"
+            " -(-(n + 2 * padding - k) // stride) + 1",
+            "expected",
+        ),
+        ("output_size = lambda n, k, stride=1, padding=0: (n + padding - k) // stride + 1", "exp"),
+    ],
+    "eight-filters": [
+        ("eight_filters = (28, 28, 24, 608)", "24 maps"),
+        ("eight_filters = (32, 32, 8, 608)", "shape"),
+        ("eight_filters = (28, 28, 8, 600)", "bias"),
+        ("eight_filters = (28, 28, 8, 624)", "filter"),
+        ("eight_filters = (28, 28, 8, 208)", "208"),
+    ],
+    "max-pool": [
+        (
+            "max_pool = lambda m: m[:4, :4].reshape(2, 2, 2, 2).mean(axis=(1, 3))",
+            "mean",
+        ),
+        (
+            "max_pool = lambda m: np.array([[m[r:r+2, c:c+2].max() for c in range(4)]"
+            " for r in range(3)])",
+            "overlap",
+        ),
+        (
+            "max_pool = lambda m: np.maximum(m[:4, :4].reshape(2, 2, 2, 2).max(axis=(1, 3)), 0)",
+            "negative",
+        ),
+        ("max_pool = lambda m: m[:4:2, :4:2]", "Expected"),
+    ],
+    "audit": [
+        ("audit = (169, 540_900, 2_164_630)", "channel"),
+        ("audit = (5408, 540_800, 2_164_630)", "bias"),
+        ("audit = (5408, 540_900, 542_230)", "without it"),
+        ("audit = (5408, 540_900, 2_163_300)", "Expected"),
+    ],
+    "cross-entropy": [
+        ("cross_entropy = lambda p, y: -np.log10(p[np.arange(len(y)), y]).mean()", "base 10"),
+        ("cross_entropy = lambda p, y: -np.log(p[np.arange(len(y)), y]).sum()", "mean"),
+        ("cross_entropy = lambda p, y: -np.log(p.max(axis=1)).mean()", "largest"),
+        ("cross_entropy = lambda p, y: np.log(p[np.arange(len(y)), y]).mean()", "Expected"),
+        ("cross_entropy = lambda p, y: 1 - p[np.arange(len(y)), y].mean()", "Expected"),
+    ],
+    "untrained-loss": [
+        ("untrained_loss = 0.9", "wrong guesses"),
+        ("untrained_loss = 1.0", "base 10"),
+        ("untrained_loss = 0.1", "Expected"),
+    ],
+    "momentum-step": [
+        (
+            "def momentum_step(w, v, g, rate, m):\n    v = m * v + rate * g\n    return w + v, v",
+            "uphill",
+        ),
+        (
+            "def momentum_step(w, v, g, rate, m):\n    return w + v, m * v - rate * g",
+            "old velocity",
+        ),
+        (
+            "def momentum_step(w, v, g, rate, m):\n    v = m * v - rate * g\n    return w - v, v",
+            "weight",
+        ),
+        ("momentum_step = lambda w, v, g, rate, m: (w - rate * g, v)", "velocity"),
+    ],
+    "steps": [
+        ("steps_per_epoch = lambda images, batch_size: images // batch_size", "batch too"),
+        ("steps_per_epoch = lambda images, batch_size: images / batch_size", "expected"),
+        ("steps_per_epoch = lambda images, batch_size: images // batch_size + 1", "expected"),
+    ],
+    "best-epoch": [
+        ("best_epoch = lambda training, validation: int(np.argmin(validation))", "counted from 0"),
+        ("best_epoch = lambda training, validation: int(np.argmin(training)) + 1", "by heart"),
+        ("best_epoch = lambda training, validation: int(np.argmax(validation)) + 1", "lowest"),
+    ],
+    "interval": [
+        ("interval = lambda right, n, z=1.96: (right / n, right / n)", "empty"),
+        (
+            "def interval(right, n, z=1.96):\n"
+            "    p = right / n\n    r = z * np.sqrt(p * (1 - p) / n)\n    return p - r, p + r",
+            "",
+        ),
+        ("interval = lambda right, n, z=1.96: (right / n - 0.02, right / n + 0.02)", ""),
+    ],
+    "confusion-matrix": [
+        (
+            "def confusion_matrix(t, p, k):\n"
+            "    m = np.zeros((k, k), int)\n    np.add.at(m, (p, t), 1)\n    return m",
+            "swapped",
+        ),
+        (
+            "def confusion_matrix(t, p, k):\n"
+            "    m = np.zeros((k, k), int)\n    m[t, p] += 1\n    return m",
+            "counted once",
+        ),
+        (
+            "confusion_matrix = lambda t, p, k: evaluation.confusion_matrix(t, p, 3)",
+            "does not occur",
+        ),
+    ],
+    "macro-f1": [
+        ("macro_f1 = lambda m: np.trace(m) / m.sum()", "accuracy"),
+        ("macro_f1 = lambda m: (2 * np.diag(m) / (m.sum(0) + m.sum(1)))[0]", "Expected"),
+        (
+            "def macro_f1(m):\n    p, r = np.diag(m) / m.sum(0), np.diag(m) / m.sum(1)\n"
+            "    return (2 * p * r / (p + r)).mean()",
+            "nan",
+        ),
+    ],
+    "find-mistakes": [
+        ("find_mistakes = lambda t, p, c, n: np.argsort(-c)[:n]", "is right"),
+        (
+            "def find_mistakes(t, p, c, n):\n"
+            "    w = np.flatnonzero(t != p)\n    return w[np.argsort(c[w])][:n]",
+            "least sure",
+        ),
+        ("find_mistakes = lambda t, p, c, n: np.argsort(-c[t != p])[:n]", ""),
+        ("find_mistakes = lambda t, p, c, n: [2, 4]", "all three"),
+    ],
+}
+
+
+def generic(solution):
+    """Wrong answers that fit any exercise: nothing, zeros, a constant, the identity."""
+    statement = ast.parse(solution.source).body[0]
+    if isinstance(statement, ast.Assign):
+        name = statement.targets[0].id
+        return [f"{name} = {value}" for value in ("...", "None", "0", "-1", "'?'", "(0, 0, 0, 0)")]
+    name = statement.name
+    like = "(lambda right: lambda *given: type_of(right(*given)))(" + name + ")"
+    return [
+        f"{name} = lambda *given: None",
+        f"{name} = lambda *given: 0",
+        f"{name} = lambda *given: 1.0",
+        f"{name} = lambda *given: given[0]",
+        f"type_of = lambda a: np.zeros_like(np.asarray(a)); {name} = {like}",
+        f"type_of = lambda a: np.ones_like(np.asarray(a)); {name} = {like}",
+        f"def {name}(*given):\n    raise NotImplementedError('unanswered')",
+    ]
+
+
+@pytest.fixture(scope="module")
+def mutations_runs(tmp_path_factory):
+    """One folder for all four stages: each needs what the one before handed on."""
+    return tmp_path_factory.mktemp("mutations")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_wrong_answer_is_refused(stage, monkeypatch, mutations_runs):
+    monkeypatch.setenv("CONVNETLAB_RUNS", str(mutations_runs))
+    monkeypatch.setenv("CONVNETLAB_SMOKE", "1")
+    monkeypatch.setenv("CONVNETLAB_HEADLESS", "1")
+    survived = []
+    with Kernel() as kernel:
+        cells = code(NOTEBOOKS[stage])
+        for place, cell in enumerate(cells):
+            source = cell.source.replace('dataset = "mnist"', 'dataset = "digits"')
+            assert kernel.run(source) == ("", ""), f"{stage}, {cell.id}"
+            if not grader(cell).get("grade"):
+                continue
+            solution = cells[place - 1]
+            wrong = [(answer, "") for answer in generic(solution)] + MISCONCEPTIONS[solution.id]
+            for answer, word in wrong:
+                assert kernel.run(solution.source) == ("", "")
+                assert kernel.run(answer)[0] == "", answer
+                name, message = kernel.run(cell.source)
+                expected = "NotImplementedError" if "unanswered" in answer else "AssertionError"
+                if name != expected or not message or not re.search(word, message):
+                    survived.append((solution.id, answer, name, message[:100]))
+            assert kernel.run(solution.source) == ("", "")
+    assert not survived

@@ -1,0 +1,57 @@
+"""Every figure has a title, an alternative text and nothing that sticks out."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from convnetlab import architectures, figures
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.integers(0, 256, (12, 28, 28, 1)).astype(np.uint8)
+COLOURS = RNG.integers(0, 256, (7, 9, 5, 3)).astype(np.uint8)
+LABELS = np.arange(12) % 10
+NAMES = ["a rather long class name", *"123456789"]
+HISTORY = pd.DataFrame({"epoch": [1, 2, 3], "loss": [0.5, 0.2, 0.1], "accuracy": [0.8, 0.9, 0.95]})
+
+FIGURES = {
+    "grid": lambda: figures.image_grid(PICTURES, LABELS, NAMES, "Grid"),
+    "grid with mistakes": lambda: figures.image_grid(
+        PICTURES, LABELS, NAMES, "Grid", LABELS[::-1], np.full(12, 0.5, np.float32)
+    ),
+    "grid of colours": lambda: figures.image_grid(COLOURS, LABELS[:7], NAMES, "Grid"),
+    "empty grid": lambda: figures.image_grid(PICTURES[:0], LABELS[:0], NAMES, "Grid"),
+    "numbers": lambda: figures.picture_numbers(PICTURES[0], "Numbers"),
+    "side by side": lambda: figures.side_by_side({"a": PICTURES[0], "b": COLOURS[0]}, "Sizes"),
+    "maps": lambda: figures.feature_maps({"edges": np.zeros((3, 3), np.float32)}, "Feature maps"),
+    "architecture": lambda: figures.architecture(
+        architectures.layer_table(architectures.build("reference", (28, 28, 1), 10)), "Layers"
+    ),
+    "curves": lambda: figures.curves(HISTORY, "Curves"),
+    "validated": lambda: figures.curves(
+        HISTORY.assign(val_loss=[0.4, 0.3, 0.3], val_accuracy=[0.8, 0.85, 0.85]), "Curves"
+    ),
+    "one epoch": lambda: figures.curves(HISTORY[:1], "Curves"),
+    "rates": lambda: figures.learning_rates([0.1, 0.2, 0.0], "Rates"),
+    "descent": lambda: figures.descent({"small": np.array([1.0, 0.5])}, "Descent"),
+    "confusion": lambda: figures.confusion(np.eye(10, dtype=int), NAMES, "Confusion"),
+    "filters": lambda: figures.filters(RNG.normal(size=(3, 3, 1, 32)).astype("f"), "Filters"),
+}
+
+
+@pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+def test_a_figure_is_described_and_nothing_is_clipped(make):
+    figure = make()
+    assert len(figure.alt) > 10
+    titles = [axes.get_title() for axes in figure.axes]
+    assert figure.get_suptitle() or any(titles)
+    picture = Image.open(io.BytesIO(figure.png))
+    assert picture.info["Description"] == figure.alt
+    # White all around: what is clipped would reach the border.
+    pixels = np.asarray(picture.convert("L"))
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    assert (border == 255).all()
+    bundle, metadata = figure._repr_mimebundle_()
+    assert bundle["text/plain"] == metadata["image/png"]["alt"] == figure.alt

@@ -1,0 +1,175 @@
+"""The student's copy: made without solutions, updated without losing anything."""
+
+import ast
+import copy
+
+import nbformat
+import pytest
+
+from convnetlab import student
+from convnetlab.errors import LabError
+from convnetlab.notebooks import read
+from convnetlab.paths import STAGES, notebooks_folder
+
+SOURCES = {stage: read(notebooks_folder() / f"{stage}.ipynb") for stage in STAGES}
+
+
+def cell_of(notebook, name):
+    return next(cell for cell in notebook.cells if cell.id == name)
+
+
+def edit(path, change):
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook)
+    nbformat.write(notebook, path)
+
+
+@pytest.fixture
+def work(tmp_path):
+    student.start(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def solution_lines(stage):
+    """The lines of code between the solution marks, without those that text elsewhere shows."""
+    for cell in SOURCES[stage].cells:
+        inside = False
+        for line in cell.source.splitlines():
+            inside = (inside or "BEGIN SOLUTION" in line) and "END SOLUTION" not in line
+            if inside and "BEGIN SOLUTION" not in line:
+                yield line.strip()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_solution_is_left_in_any_form(work, stage):
+    notebook = read(work / f"{stage}.ipynb")
+    text = "\n".join(cell.source for cell in notebook.cells)
+    lines = list(solution_lines(stage))
+    assert lines
+    assert "SOLUTION" not in (work / f"{stage}.ipynb").read_text("utf-8")
+    assert not [line for line in lines if line in text]
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    assert [cell.id for cell in notebook.cells] == [cell.id for cell in SOURCES[stage].cells]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_cell_parses_and_only_exercises_may_raise(work, stage):
+    for cell in read(work / f"{stage}.ipynb").cells:
+        if cell.cell_type != "code":
+            continue
+        ast.parse(cell.source)
+        is_exercise = bool(cell.metadata.get("nbgrader"))
+        assert ("raises-exception" in cell.metadata.get("tags", [])) == is_exercise
+
+
+def test_the_copy_is_stamped_and_the_source_is_not(work):
+    from convnetlab import __version__
+
+    for stage in STAGES:
+        assert read(work / f"{stage}.ipynb").metadata["convnetlab"] == {"version": __version__}
+        assert "convnetlab" not in SOURCES[stage].metadata
+        assert "raises-exception" not in str(SOURCES[stage])
+
+
+def test_an_existing_copy_is_left_alone(work):
+    path = work / "01_load_preprocess.ipynb"
+    edit(path, lambda notebook: cell_of(notebook, "one-hot").update(source="my answer"))
+    (work / "02_architecture.ipynb").unlink()
+    before = path.read_bytes()
+    with pytest.raises(LabError, match="is there already, and your answers may be in it"):
+        student.start(work)
+    assert path.read_bytes() == before
+    assert not (work / "02_architecture.ipynb").exists(), "half of a refused copy was written"
+
+
+def test_the_source_folder_a_file_and_a_foreign_notebook_are_refused(tmp_path):
+    with pytest.raises(LabError, match="with solutions"):
+        student.start(notebooks_folder(), update=True)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(LabError, match="is a file"):
+        student.start(tmp_path / "file")
+    foreign = tmp_path / "mine" / "03_train.ipynb"
+    foreign.parent.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(), foreign)
+    before = foreign.read_bytes()
+    with pytest.raises(LabError, match="was not made by `convnetlab start`"):
+        student.start(tmp_path / "mine", update=True)
+    foreign.write_text("no notebook")
+    with pytest.raises(LabError, match="cannot be read as a notebook"):
+        student.start(tmp_path / "mine", update=True)
+    assert before and [p.name for p in (tmp_path / "mine").iterdir()] == ["03_train.ipynb"]
+
+
+def answer(notebook):
+    """A student's work: two answers, a note, a copied cell, an edited text."""
+    cell_of(notebook, "wrapped-sum").source = "wrapped_sum = 44  # Füße, 手"
+    cell_of(notebook, "one-hot").source = "def one_hot(labels, classes):\n    return 1"
+    place = notebook.cells.index(cell_of(notebook, "one-hot"))
+    notebook.cells.insert(place + 1, nbformat.v4.new_markdown_cell("my note"))
+    twin = copy.deepcopy(cell_of(notebook, "one-hot"))
+    twin.id, twin.source = "copied-by-hand", "def one_hot(a, b):\n    return 2"
+    notebook.cells.insert(place + 2, twin)
+    cell_of(notebook, "split-text").source += "\n\nmy edit"
+
+
+def test_update_keeps_answers_and_own_cells_and_brings_new_text(work, monkeypatch):
+    path = work / "01_load_preprocess.ipynb"
+    edit(path, answer)
+    original = path.read_bytes()
+
+    newer = copy.deepcopy(SOURCES["01_load_preprocess"])
+    cell_of(newer, "title").source = "# A new title"
+    cell_of(newer, "prepare").source += "\n# a new remark"
+    real = student.read
+    monkeypatch.setattr(
+        student,
+        "read",
+        lambda p: (
+            copy.deepcopy(newer)
+            if p == notebooks_folder() / "01_load_preprocess.ipynb"
+            else real(p)
+        ),
+    )
+    student.start(work, update=True)
+    updated = read(path)
+    assert cell_of(updated, "title").source == "# A new title"
+    assert cell_of(updated, "prepare").source.endswith("# a new remark")
+    assert cell_of(updated, "wrapped-sum").source == "wrapped_sum = 44  # Füße, 手"
+    assert cell_of(updated, "one-hot").source.endswith("return 1")
+    sources = [cell.source for cell in updated.cells]
+    place = sources.index(cell_of(updated, "one-hot").source)
+    assert sources[place + 1] == "my note"
+    assert sources[place + 2].endswith("return 2")
+    assert "my edit" not in cell_of(updated, "split-text").source
+    nbformat.validate(updated)
+    grade_ids = [
+        c.metadata["nbgrader"]["grade_id"] for c in updated.cells if "nbgrader" in c.metadata
+    ]
+    assert len(set(grade_ids)) == len(grade_ids)
+    # What was there before is kept as it was, the edited text too.
+    assert (work / "before-update-1" / path.name).read_bytes() == original
+    student.start(work, update=True)
+    assert [cell.source for cell in read(path).cells] == sources
+    assert (work / "before-update-2").is_dir()
+
+
+def test_answers_are_found_when_the_metadata_was_stripped(work):
+    path = work / "03_train.ipynb"
+
+    def strip(notebook):
+        cell_of(notebook, "steps").source = "def steps_per_epoch(a, b):\n    return 1"
+        for cell in notebook.cells:
+            cell.metadata.clear()
+
+    edit(path, strip)
+    student.start(work, update=True)
+    updated = read(path)
+    assert cell_of(updated, "steps").source.endswith("return 1")
+    assert cell_of(updated, "steps").metadata["nbgrader"]["grade_id"] == "steps"
+
+
+def test_the_written_conclusion_is_kept(work):
+    path = work / "04_evaluate.ipynb"
+    edit(path, lambda notebook: cell_of(notebook, "conclusion").update(source="It is good."))
+    student.start(work, update=True)
+    assert cell_of(read(path), "conclusion").source == "It is good."

@@ -1,0 +1,188 @@
+"""Networks, their arithmetic, and their training. These tests load TensorFlow."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convnetlab import architectures, datasets, evaluation, preprocess, recipes, training
+from convnetlab.backend import keras
+from convnetlab.errors import LabError
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits")
+
+
+@pytest.fixture(scope="module")
+def split(digits):
+    return preprocess.split(digits, 0.1, 1)
+
+
+def trained(digits, split, recipe, seed=1):
+    training.set_seed(seed)
+    model = architectures.build("reference", digits.image_shape, 10)
+    return training.train(model, digits, split, recipe, seed)
+
+
+def test_the_reference_network_has_the_parameters_that_arithmetic_gives():
+    model = architectures.build("reference", (28, 28, 1), 10)
+    table = architectures.layer_table(model)
+    assert table["parameters"].tolist() == [0, 320, 0, 0, 540_900, 1_010]
+    assert model.count_params() == 542_230
+    assert table["output shape"].tolist()[1:4] == [(26, 26, 32), (13, 13, 32), (5408,)]
+    assert table["arithmetic"][1] == "(3·3·1 + 1) · 32"
+    assert table["arithmetic"][4] == "(5408 + 1) · 100"
+
+
+def test_without_pooling_there_are_more_parameters():
+    layers = architectures.build("reference", (28, 28, 1), 10).layers
+    kept = [
+        layer.from_config(layer.get_config())
+        for layer in layers
+        if not isinstance(layer, keras.layers.MaxPooling2D)
+    ]
+    model = keras.Sequential([keras.Input((28, 28, 1)), *kept])
+    assert model.count_params() == 2_164_630
+
+
+@settings(max_examples=10)
+@given(st.integers(4, 20), st.integers(4, 20), st.sampled_from([1, 3]), st.integers(2, 12))
+def test_the_layer_table_agrees_with_keras_for_any_shape(height, width, channels, classes):
+    model = architectures.build("reference", (height, width, channels), classes)
+    assert architectures.layer_table(model)["parameters"].sum() == model.count_params()
+
+
+def test_an_unknown_layer_gets_no_invented_arithmetic():
+    model = keras.Sequential([keras.Input((6, 6, 2)), keras.layers.BatchNormalization()])
+    table = architectures.layer_table(model)
+    assert table["parameters"].tolist() == [8]
+    assert table["arithmetic"].tolist() == ["not worked out here"]
+
+
+def test_unknown_architectures_and_small_pictures_are_refused():
+    with pytest.raises(LabError, match=r"architecture is 'resnet'; it must be one of: reference"):
+        architectures.build("resnet", (28, 28, 1), 10)
+    with pytest.raises(LabError, match=r"the pictures are 3 × 28.*at least 4"):
+        architectures.build("reference", (3, 28, 1), 10)
+
+
+def test_the_models_first_layer_is_the_normalise_function(digits):
+    model = architectures.build("reference", digits.image_shape, 10)
+    images = digits.test_images[:7]
+    outputs = architectures.layer_outputs(model, images)
+    assert np.allclose(outputs["rescale"], preprocess.normalise(images), atol=1e-7)
+    assert list(outputs) == [layer.name for layer in model.layers]
+
+
+def test_recipes_are_refused_by_name_and_by_epochs():
+    with pytest.raises(LabError, match="recipe is 'fast'; it must be one of: one-cycle, listing"):
+        recipes.choose("fast")
+    with pytest.raises(LabError, match="epochs is -1"):
+        recipes.choose("listing", -1)
+    assert recipes.choose("listing").epochs == 10
+    assert recipes.choose("listing", 2).epochs == 2
+
+
+def test_the_listing_is_the_sheets():
+    listing = recipes.RECIPES["listing"]
+    assert (listing.learning_rate, listing.momentum, listing.nesterov) == (0.01, 0.9, False)
+    assert (listing.batch_size, listing.epochs, listing.schedule) == (32, 10, "constant")
+    assert not listing.validate and listing.listing_input
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_learns(digits, split, name):
+    result = trained(digits, split, recipes.choose(name, epochs=4))
+    assert result.history["epoch"].tolist() == [1, 2, 3, 4]
+    assert ("val_loss" in result.history) == recipes.RECIPES[name].validate
+    assert result.history["loss"].iloc[-1] < result.history["loss"].iloc[0]
+    assert result.seconds > 0
+    indices, truth = preprocess.part_of(split, "test")
+    probabilities = evaluation.predict(result.model, digits, indices)
+    assert 0.8 < evaluation.accuracy(truth, probabilities.argmax(axis=1)) <= 1
+    # The trained model takes raw pixels, however it was trained.
+    direct = np.asarray(result.model(digits.test_images))
+    assert np.allclose(direct, probabilities, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(digits, split):
+    recipe = recipes.choose("one-cycle", 2)
+    first, second = trained(digits, split, recipe), trained(digits, split, recipe)
+    other = trained(digits, split, recipe, seed=2)
+    pairs = zip(first.model.get_weights(), second.model.get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+    assert not np.array_equal(first.model.get_weights()[0], other.model.get_weights()[0])
+    assert first.history.equals(second.history)
+
+
+def test_an_epoch_ends_where_it_should_whatever_the_steps_per_execution(digits, split, monkeypatch):
+    histories = []
+    for steps in (1, 8, 50):
+        monkeypatch.setattr(training, "STEPS_PER_EXECUTION", steps)
+        histories.append(trained(digits, split, recipes.choose("one-cycle", 2)).history)
+    assert np.allclose(histories[0], histories[1], atol=1e-4)
+    assert np.allclose(histories[0], histories[2], atol=1e-4)
+
+
+def test_our_measures_are_keras_own(digits, split):
+    model = trained(digits, split, recipes.choose("one-cycle", 1)).model
+    indices, truth = preprocess.part_of(split, "test")
+    measured = evaluation.measures(
+        evaluation.predict(model, digits, indices), truth, digits.classes
+    )
+    loss, accuracy = model.evaluate(digits.test_images, digits.test_labels, verbose=0)
+    assert measured["accuracy"] == pytest.approx(accuracy)
+    assert measured["loss"] == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 100, 1000])
+def test_every_picture_comes_once_in_order(digits, batch_size):
+    indices = np.arange(123)
+    stream = training.batches(digits.test_batch, indices, digits.test_labels[:123], batch_size)
+    assert len(stream) == training.steps_per_epoch(123, batch_size)
+    images, labels = zip(*stream.as_numpy_iterator(), strict=True)
+    assert np.array_equal(np.concatenate(images), digits.test_images[:123])
+    assert np.array_equal(np.concatenate(labels), digits.test_labels[:123])
+
+
+def test_each_epoch_has_its_own_order_which_the_seed_decides():
+    first, second = training.EpochOrder(3, 50), training.EpochOrder(3, 50)
+    orders = []
+    for epoch in range(3):
+        first.on_epoch_begin(epoch)
+        orders.append(first.order.tolist())
+    second.on_epoch_begin(2)  # as when a training goes on from its third epoch
+    assert orders[2] == second.order.tolist()
+    assert len({tuple(order) for order in orders}) == 3
+    assert sorted(orders[0]) == list(range(50))
+
+
+@settings(max_examples=20)
+@given(st.floats(0.01, 1), st.integers(2, 500))
+def test_one_cycle_rises_then_falls_to_nothing(highest, steps):
+    rates = np.asarray(training.OneCycle(highest, steps)(np.arange(steps + 1)))
+    top = rates.argmax()
+    assert rates.max() <= highest * 1.0001
+    assert rates[0] == pytest.approx(highest / 10, rel=0.01)
+    assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) <= 1e-7).all()
+    assert rates[-1] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_saved_model_is_read_back_with_its_schedule(digits, split, tmp_path):
+    model = trained(digits, split, recipes.choose("one-cycle", 1)).model
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert np.array_equal(
+        np.asarray(again(digits.test_images)), np.asarray(model(digits.test_images))
+    )
+    assert isinstance(again.optimizer._learning_rate, training.OneCycle)
+
+
+def test_a_batch_larger_than_the_set_is_told(digits, split):
+    recipe = dataclasses.replace(recipes.RECIPES["one-cycle"], batch_size=5_000)
+    with pytest.raises(LabError, match="batches have 5000 pictures, and there are only 1293"):
+        trained(digits, split, recipe)
