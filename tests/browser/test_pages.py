@@ -1,0 +1,98 @@
+"""The pages that a run writes, in a real browser: they show, and they load nothing from outside."""
+
+import json
+import os
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+from convnetlab import notebooks
+from convnetlab.paths import STAGES
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    before = os.environ["CONVNETLAB_RUNS"]
+    os.environ["CONVNETLAB_RUNS"] = str(folder)
+    notebooks.run_lab("page", [("dataset", "digits")], smoke=True, say=lambda line: None)
+    os.environ["CONVNETLAB_RUNS"] = before
+    return folder / "page"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(os.environ.get("CHROMEDRIVER", "chromedriver")))
+    yield driver
+    driver.quit()
+
+
+def open_page(browser, path):
+    """Open a file and return the addresses that were asked for, apart from data inside it."""
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return {
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+        and not message["params"]["request"]["url"].startswith("data:")
+    }
+
+
+@pytest.mark.parametrize("name", ["report", *STAGES])
+def test_a_page_asks_for_nothing_but_itself(browser, pages, name):
+    path = pages / f"{name}.html"
+    assert open_page(browser, path) == {path.as_uri()}
+    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not severe
+
+
+def test_the_report_shows_headline_figures_and_links(browser, pages):
+    open_page(browser, pages / "report.html")
+    accuracy = json.loads((pages / "metrics.json").read_text())["accuracy"]
+    assert f"{100 * accuracy:.2f} %" in browser.find_element(By.CLASS_NAME, "headline").text
+    pictures = browser.find_elements(By.TAG_NAME, "img")
+    assert len(pictures) == 3
+    for picture in pictures:
+        assert browser.execute_script("return arguments[0].naturalWidth", picture) > 100
+        assert picture.get_attribute("alt")
+    links = [link.get_attribute("href") for link in browser.find_elements(By.TAG_NAME, "a")]
+    assert links == [(pages / f"{stage}.html").as_uri() for stage in STAGES]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_fits_the_window(browser, pages, width):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    open_page(browser, pages / "report.html")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_figure_of_a_notebook_is_described(browser, pages, stage):
+    open_page(browser, pages / f"{stage}.html")
+    pictures = browser.find_elements(By.TAG_NAME, "img")
+    assert pictures
+    for picture in pictures:
+        assert "No description" not in picture.get_attribute("alt")
