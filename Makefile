@@ -5,8 +5,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 BIN = .venv/bin
 READY = .venv/.ready
-# Outputs that are not compared stay out of git; the cells' ids, which grading matches on, stay in.
-STRIP = $(BIN)/nbstripout --keep-id --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution"
+# Outputs that are not compared stay out of git; the cells' ids, which grading matches on, and
+# counts, which nbval asks for, stay in.
+STRIP = $(BIN)/nbstripout --keep-id --keep-count --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution"
 NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.*' | sort)
 BROWSER = $(shell command -v chromedriver)
 

@@ -143,7 +143,7 @@ def picture_numbers(image: NDArray[np.uint8], title: str) -> LabFigure:
 
 def side_by_side(pictures: Mapping[str, NDArray[np.uint8]], title: str) -> LabFigure:
     """Draw pictures (H, W, C) of any sizes beside each other, each with its name and size."""
-    figure = LabFigure(f"{title}: {', '.join(pictures)}.", 2.5 * len(pictures), 3.2)
+    figure = LabFigure(f"{title}: {', '.join(pictures)}.", 2.5 * len(pictures), 3.6)
     figure.suptitle(title)
     for axes, (name, image) in zip(
         figure.subplots(1, len(pictures), squeeze=False).flat, pictures.items(), strict=True
@@ -154,7 +154,7 @@ def side_by_side(pictures: Mapping[str, NDArray[np.uint8]], title: str) -> LabFi
 
 def feature_maps(maps: Mapping[str, NDArray[np.float32]], title: str) -> LabFigure:
     """Draw arrays (H, W) of any range beside each other: 0 white, positive blue, negative red."""
-    figure = LabFigure(f"{title}: {', '.join(maps)}.", 2.6 * len(maps), 3.4)
+    figure = LabFigure(f"{title}: {', '.join(maps)}.", 2.6 * len(maps), 3.9)
     figure.suptitle(title)
     grid = figure.subplots(1, len(maps), squeeze=False).flat
     for axes, (name, values) in zip(grid, maps.items(), strict=True):
@@ -282,5 +282,5 @@ def filters(kernels: NDArray[np.float32], title: str) -> LabFigure:
     drawn = axes.imshow(sheet, cmap="RdBu", vmin=-limit, vmax=limit)
     axes.set(title=title, xticks=[], yticks=[])
     axes.set_frame_on(False)
-    figure.colorbar(drawn, ax=axes, shrink=0.8, label="weight")
+    figure.colorbar(drawn, ax=axes, shrink=0.6, label="weight")
     return figure

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,12 @@ def write_html(notebook: NotebookNode, path: Path) -> None:
         if name.endswith("_url") and name != "widget_renderer_url"
     }
     exporter = HTMLExporter(embed_images=True, **nowhere)
+    notebook = copy.deepcopy(notebook)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        # The exporter's own template forgets the figures' alternative texts.
+        if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
+            source = f"data:image/png;base64,{output.data['image/png']}"
+            output.data = NotebookNode({"text/html": f'<img alt="{escape(alt)}" src="{source}">'})
     resources = {"metadata": {"name": path.stem, "path": str(notebooks_folder())}}
     text, _ = exporter.from_notebook_node(notebook, resources)
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))

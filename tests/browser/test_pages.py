@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from selenium import webdriver
@@ -40,7 +41,7 @@ def browser(tmp_path_factory):
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(os.environ.get("CHROMEDRIVER", "chromedriver")))
+    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
     yield driver
     driver.quit()
 

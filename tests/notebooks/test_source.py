@@ -62,12 +62,17 @@ def test_length_and_style(notebook):
 def test_no_pictures_timings_errors_or_escape_hatches(notebook):
     for cell in code(notebook):
         assert "raises-exception" not in tags(cell)
-        assert cell.execution_count is None
         kept = {"nbval-check-output", "keep_output"}
         assert kept <= set(tags(cell)) or not (kept & set(tags(cell)) or cell.outputs)
         for output in cell.outputs:
             assert output.output_type == "stream" and output.name == "stdout"
     assert "papermill" not in notebook.metadata
+
+
+@every_stage
+def test_it_was_recorded_from_top_to_bottom(notebook):
+    counts = [cell.execution_count for cell in code(notebook)]
+    assert counts == list(range(1, len(counts) + 1)), "refresh it with: make notebooks"
 
 
 @every_stage

@@ -24,7 +24,17 @@ FIGURES = {
     "grid of colours": lambda: figures.image_grid(COLOURS, LABELS[:7], NAMES, "Grid"),
     "empty grid": lambda: figures.image_grid(PICTURES[:0], LABELS[:0], NAMES, "Grid"),
     "numbers": lambda: figures.picture_numbers(PICTURES[0], "Numbers"),
+    "five side by side": lambda: figures.side_by_side(
+        {f"{n}: a 2, 42%": PICTURES[n] for n in range(5)}, "Pictures of nothing, and what is said"
+    ),
     "side by side": lambda: figures.side_by_side({"a": PICTURES[0], "b": COLOURS[0]}, "Sizes"),
+    "four maps": lambda: figures.feature_maps(
+        {
+            name: RNG.normal(size=(26, 26))
+            for name in ("edges", "ReLU", "max pooling", "mean pooling")
+        },
+        "A feature map, bent and pooled",
+    ),
     "maps": lambda: figures.feature_maps({"edges": np.zeros((3, 3), np.float32)}, "Feature maps"),
     "architecture": lambda: figures.architecture(
         architectures.layer_table(architectures.build("reference", (28, 28, 1), 10)), "Layers"
@@ -41,6 +51,19 @@ FIGURES = {
 }
 
 
+def overlapping(figure):
+    """Titles that lie on the figure's own title, or on each other."""
+    texts = [axes.title for axes in figure.axes if axes.get_title()]
+    texts += [figure._suptitle] if figure._suptitle else []
+    boxes = [text.get_window_extent() for text in texts]
+    return [
+        (texts[one].get_text(), texts[other].get_text())
+        for one in range(len(boxes))
+        for other in range(one)
+        if boxes[one].overlaps(boxes[other])
+    ]
+
+
 @pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
 def test_a_figure_is_described_and_nothing_is_clipped(make):
     figure = make()
@@ -53,5 +76,6 @@ def test_a_figure_is_described_and_nothing_is_clipped(make):
     pixels = np.asarray(picture.convert("L"))
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     assert (border == 255).all()
+    assert not overlapping(figure)
     bundle, metadata = figure._repr_mimebundle_()
     assert bundle["text/plain"] == metadata["image/png"]["alt"] == figure.alt
