@@ -9,6 +9,8 @@ READY = .venv/.ready
 # counts, which nbval asks for, stay in.
 STRIP = $(BIN)/nbstripout --keep-id --keep-count --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution"
 NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.*' | sort)
+# Most of the time goes to starting kernels, which use one core each.
+TEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 BROWSER = $(shell command -v chromedriver)
 
 .PHONY: help setup run test lab notebooks strip results bench check
@@ -32,9 +34,9 @@ run: $(READY)  ## run the whole lab on MNIST and say where the report is
 test: $(READY)  ## run all tests
 ifeq ($(BROWSER),)
 	@echo "Without Chromium and its driver the browser tests are left out (Debian: chromium chromium-driver)."
-	$(BIN)/python -m pytest -m "not browser"
+	$(TEST) -m "not browser"
 else
-	$(BIN)/python -m pytest
+	$(TEST)
 endif
 
 lab: $(READY)  ## open the student's copy in JupyterLab

@@ -115,13 +115,13 @@ def load_specified(specification: Mapping[str, Any]) -> Dataset:
         LabError: its pictures or labels have changed since.
     """
     dataset = load(specification["source"])
-    found, expected = dataset.content_hash(), specification["content_sha256"]
-    if found != expected:
-        raise LabError(
-            f"The pictures or labels of {specification['source']!r} have changed since the split "
-            f"was made (SHA-256 {found[:12]}…, expected {expected[:12]}…). "
-            "Run the notebook 01_load_preprocess again."
-        )
+    for name, found in dataset.specification().items():
+        if found != specification[name]:
+            raise LabError(
+                f"The data set {specification['source']!r} has changed since the split was made: "
+                f"{name} is {found}, expected {specification[name]}. "
+                "Run the notebook 01_load_preprocess again."
+            )
     return dataset
 
 
@@ -216,6 +216,11 @@ def load_idx(place: str, transpose: str = "false", first_label: str = "0") -> Da
         read_idx(folder, name).astype(np.int64) if "idx1" in name else read_idx(folder, name)
         for name in MNIST_MD5
     ]
+    prefixes = {prefix_of(find(folder, name), name) for name in MNIST_MD5}
+    if len(prefixes) > 1:
+        raise LabError(
+            f"{folder}: the four files have the prefixes {sorted(prefixes)}, expected one for all."
+        )
     labels = np.concatenate([arrays[1], arrays[3]])
     first, smallest = int(first_label), int(labels.min(initial=255))
     if labels.size and smallest != first:
@@ -237,7 +242,11 @@ def class_names(folder: Path, count: int) -> tuple[str, ...]:
     path = folder / "classes.txt"
     if not path.is_file():
         return tuple(str(label) for label in range(count))
-    names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LabError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
+    names = tuple(line.strip() for line in text.splitlines() if line.strip())
     if len(names) < count:
         raise LabError(f"{path} names {len(names)} classes, and the labels need {count}.")
     return names
@@ -251,12 +260,13 @@ def find(folder: Path, name: str) -> Path:
     """
     if not folder.is_dir():
         raise LabError(f"{folder} is missing; it must hold the file {name}.gz or {name}.")
-    # The spellings of MNIST itself, of its original distribution, and of EMNIST.
-    spellings = (name, name.replace("-idx", ".idx"), name.replace("t10k", "test"))
+    spellings = spellings_of(name)
     found = {
         path.name.removesuffix(".gz"): path
         for path in sorted(folder.iterdir())
-        if path.name.removesuffix(".gz").endswith(spellings) and not path.name.startswith(".")
+        if path.name.removesuffix(".gz").endswith(spellings)
+        and path.is_file()
+        and not path.name.startswith(".")
     }
     candidates = [found[spelling] for spelling in spellings if spelling in found][:1]
     candidates = candidates or list(found.values())
@@ -266,6 +276,18 @@ def find(folder: Path, name: str) -> Path:
     if not candidates:
         raise LabError(f"{folder} has no {name} or {name}.gz (with any prefix).")
     return candidates[0]
+
+
+def spellings_of(name: str) -> tuple[str, ...]:
+    """Return how MNIST, its original distribution and EMNIST call a file."""
+    return (name, name.replace("-idx", ".idx"), name.replace("t10k", "test"))
+
+
+def prefix_of(path: Path, name: str) -> str:
+    """Return what stands before `name`, in any spelling, in a file's name."""
+    stem = path.name.removesuffix(".gz")
+    spelling = next(spelling for spelling in spellings_of(name) if stem.endswith(spelling))
+    return stem.removesuffix(spelling)
 
 
 def read_bytes(path: Path) -> bytes:

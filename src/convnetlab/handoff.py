@@ -12,7 +12,7 @@ import platform
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,9 @@ class Run:
 
     folder: Path
     stage: str
+    # The SHA-256 of each artefact as it was when this stage took it: its children are recorded as
+    # made from that, even if an earlier notebook makes it anew meanwhile.
+    taken: dict[str, str] = field(default_factory=dict, compare=False)
 
     def save(
         self,
@@ -124,16 +127,19 @@ class Run:
         path = self.folder / name
         record_path(path).unlink(missing_ok=True)  # never a new record beside old bytes
         write_atomically(path, write)
-        record = {
+        record: dict[str, Any] = {
             "artefact": name,
             "made_by": self.stage,
             "sha256": sha256(path),
-            "parents": {parent: sha256(self.folder / parent) for parent in parents},
+            "parents": {
+                name: self.taken.get(name) or sha256(self.folder / name) for name in parents
+            },
             "parameters": dict(parameters),
             "seed": parameters.get("seed"),
             "versions": versions(),
         }
         write_json(record_path(path), record)
+        self.taken[name] = record["sha256"]
         return path
 
     def need(self, name: str, **parameters: object) -> Path:
@@ -168,6 +174,7 @@ class Run:
                     f"{path} was made with {key} = {made_with!r}, and this notebook says "
                     f"{value!r}. {again}, or set {key} = {made_with!r} here."
                 )
+        self.taken.setdefault(name, record["sha256"])
         return path
 
     def record(self, name: str) -> dict[str, Any]:

@@ -114,7 +114,8 @@ def split(dataset: Dataset, validation_share: float, seed: int) -> pd.DataFrame:
         the data set's training or test pictures), `label`.
 
     Raises:
-        LabError: the share is not between 0 and 1, or a class has too few pictures for it.
+        LabError: the share is not between 0 and 1, the seed is no 32-bit number, or a class has
+            too few pictures.
     """
     from sklearn.model_selection import train_test_split
 
@@ -122,6 +123,8 @@ def split(dataset: Dataset, validation_share: float, seed: int) -> pd.DataFrame:
         raise LabError(
             f"validation_share is {validation_share}; it must lie between 0 and 1, such as 0.1."
         )
+    if not 0 <= seed < 2**32:
+        raise LabError(f"seed is {seed}; it must be a whole number from 0 to {2**32 - 1}.")
     labels = dataset.train_labels
     learn = stratified_subset(labels, SMOKE_LEARN if is_smoke() else len(labels), seed)
     try:
@@ -146,11 +149,16 @@ def split(dataset: Dataset, validation_share: float, seed: int) -> pd.DataFrame:
 
 
 def stratified_subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
-    """Return `size` indices, ascending, with the classes in proportion; all if there are fewer."""
+    """Return `size` indices, ascending, with the classes in proportion.
+
+    All are returned where there are hardly more, or where a class has a single picture.
+    """
     from sklearn.model_selection import train_test_split
 
     everything = np.arange(len(labels))
-    if size >= len(labels):
+    classes, counts = np.unique(labels, return_counts=True)
+    # What is left over must have room for every class; else it is no subset worth taking.
+    if size > len(labels) - len(classes) or size < len(classes) or counts.min() < 2:
         return everything
     chosen, _ = train_test_split(everything, train_size=size, stratify=labels, random_state=seed)
     return np.sort(chosen)

@@ -94,31 +94,44 @@ def student_copy(source: NotebookNode) -> NotebookNode:
 
 
 def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:
-    """Return the new copy with the old one's answers and the cells that the student added.
+    """Return the new copy with everything that the student wrote in the old one.
 
-    A solution cell is matched by nbgrader's id, or by its cell id where that was stripped. What
-    has no match, and a second cell with one id, stays as a plain cell after the one that it
-    followed.
+    An answer goes into its cell, which is matched by nbgrader's id, or by its cell id where that
+    was stripped; of several with one id, into which a copied cell turns, the first that holds an
+    answer counts. Whatever else the student wrote or changed stays as a plain cell after the one
+    that it followed.
     """
     merged = copy.deepcopy(new)
     by_key = {key(cell): cell for cell in merged.cells}
     by_id = {cell.id: cell for cell in merged.cells}
-    taken: set[str] = set()
+    matches = [by_key.get(key(cell)) or by_id.get(cell.id) for cell in old.cells]
+    answers: dict[str, int] = {}  # the number of the old cell, by the new cell's id
+    for number, (cell, match) in enumerate(zip(old.cells, matches, strict=True)):
+        if match is not None and is_answer(match) and is_own(cell):
+            answers.setdefault(match.id, number)
     place = 0
-    for cell in old.cells:
-        match = by_key.get(key(cell)) or by_id.get(cell.id)
-        if match is not None and match.id not in taken:
-            taken.add(match.id)
-            place = merged.cells.index(match) + 1
-            if match.metadata.get("nbgrader", {}).get("solution") and is_own(cell):
-                match.source = cell.source
-        elif is_own(cell):
+    for number, (cell, match) in enumerate(zip(old.cells, matches, strict=True)):
+        if match is not None:
+            place = max(place, merged.cells.index(match) + 1)
+        if match is not None and answers.get(match.id) == number:
+            match.source = cell.source
+            if "attachments" in cell:
+                match["attachments"] = cell["attachments"]
+        elif is_own(cell) and (match is None or cell.source != match.source):
             kept = copy.deepcopy(cell)
             kept.id = nbformat.v4.new_code_cell().id
             kept.metadata.pop("nbgrader", None)
+            # Ours once, changed by the student: kept to be read, not run.
+            if match is not None and not is_answer(match) and cell.cell_type == "code":
+                kept = nbformat.v4.new_raw_cell(cell.source, id=kept.id)
             merged.cells.insert(place, kept)
             place += 1
     return merged
+
+
+def is_answer(cell: NotebookNode) -> bool:
+    """Whether the cell is one for the student's answer."""
+    return bool(cell.metadata.get("nbgrader", {}).get("solution"))
 
 
 def key(cell: NotebookNode) -> str:
@@ -127,10 +140,9 @@ def key(cell: NotebookNode) -> str:
 
 
 def is_own(cell: NotebookNode) -> bool:
-    """Whether the student wrote what a cell holds: an answer, or a cell of their own."""
-    is_answer = cell.metadata.get("nbgrader", {}).get("solution", True)
+    """Whether the student wrote or changed the cell."""
     given = cell.metadata.get("convnetlab", {}).get("given")
-    return bool(is_answer and cell.source.strip() and fingerprint(cell.source) != given)
+    return bool(cell.source.strip()) and fingerprint(cell.source) != given
 
 
 def fingerprint(source: str) -> str:

@@ -27,6 +27,7 @@ MISCONCEPTIONS = {
     "one-hot": [
         ("one_hot = lambda labels, classes: np.eye(labels.max() + 1)[labels]", "all classes"),
         ("one_hot = lambda labels, classes: np.eye(classes)[labels]", "float32"),
+        ("one_hot = lambda labels, classes: np.eye(4, dtype=np.float32)[labels % 4]", "this data"),
         ("one_hot = lambda labels, classes: np.eye(classes)[labels].T", r"\(3, 4\)"),
     ],
     "prepare": [
@@ -44,6 +45,7 @@ MISCONCEPTIONS = {
             "none of them",
         ),
         ("unseen = lambda train, test: np.zeros(len(test), bool)", "unseen"),
+        ("unseen = lambda a, b: ~np.isin(b.sum(axis=(1, 2, 3)), a.sum(axis=(1, 2, 3)))", ""),
         (
             "unseen = lambda a, b: np.array([p.tobytes() in {q.tobytes() for q in a} for p in b])",
             "",
@@ -83,7 +85,7 @@ MISCONCEPTIONS = {
         ),
         (
             "max_pool = lambda m: np.array([[m[r:r+2, c:c+2].max() for c in range(4)]"
-            " for r in range(3)])",
+            " for r in range(4)])",
             "overlap",
         ),
         (
@@ -132,6 +134,11 @@ MISCONCEPTIONS = {
     ],
     "best-epoch": [
         ("best_epoch = lambda training, validation: int(np.argmin(validation))", "counted from 0"),
+        (
+            "def best_epoch(training, validation):\n"
+            "    return next(i for i in range(1, 9) if validation[i] > validation[i - 1])",
+            "falls lower",
+        ),
         ("best_epoch = lambda training, validation: int(np.argmin(training)) + 1", "by heart"),
         ("best_epoch = lambda training, validation: int(np.argmax(validation)) + 1", "lowest"),
     ],
@@ -168,6 +175,7 @@ MISCONCEPTIONS = {
             "    return (2 * p * r / (p + r)).mean()",
             "nan",
         ),
+        ("macro_f1 = lambda m: (2 * np.diag(m) / (m.sum(0) + m.sum(1))).mean()", "third class"),
     ],
     "find-mistakes": [
         ("find_mistakes = lambda t, p, c, n: np.argsort(-c)[:n]", "is right"),
@@ -177,6 +185,7 @@ MISCONCEPTIONS = {
             "least sure",
         ),
         ("find_mistakes = lambda t, p, c, n: np.argsort(-c[t != p])[:n]", ""),
+        ("find_mistakes = lambda t, p, c, n: np.flatnonzero(t != p)[:n]", "sort by confidence"),
         ("find_mistakes = lambda t, p, c, n: [2, 4]", "all three"),
     ],
 }

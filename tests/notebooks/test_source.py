@@ -169,6 +169,16 @@ def test_every_concept_is_covered_as_it_needs():
     assert used <= known, "a tag of no concept"
 
 
+def test_the_table_of_the_sheets_lines_names_cells_that_exist():
+    table = next(cell for cell in NOTEBOOKS["04_evaluate"].cells if cell.id == "sheet-table")
+    rows = re.findall(r"^\| (.*) \| (\d\d_\w+) \| (.*) \|$", table.source, re.MULTILINE)
+    assert len(rows) > 20
+    for _, stage, named in rows:
+        ids = {cell.id for cell in NOTEBOOKS[stage].cells}
+        cells = re.findall(r"`([a-z0-9-]+)`", named)
+        assert cells and set(cells) <= ids, (stage, set(cells) - ids)
+
+
 def test_ids_survive_nbstripout(tmp_path):
     strip = next(
         line.split("=", 1)[1].strip()

@@ -96,6 +96,27 @@ def test_class_names_come_from_a_file(tmp_path):
         datasets.load(f"idx:{tmp_path}")
 
 
+def test_class_names_that_changed_since_the_split_are_noticed(tmp_path):
+    write_set(tmp_path)
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n", encoding="utf-8-sig")
+    data = datasets.load(f"idx:{tmp_path}")
+    assert data.classes[0] == "a", "a byte order mark is no part of a name"
+    (tmp_path / "classes.txt").write_text("c\nb\na\n")
+    with pytest.raises(LabError, match="classes is"):
+        datasets.load_specified(data.specification())
+    (tmp_path / "classes.txt").write_bytes("Hüte\nb\nc".encode("latin-1"))
+    with pytest.raises(LabError, match="is not UTF-8"):
+        datasets.load(f"idx:{tmp_path}")
+
+
+def test_the_four_files_must_have_one_prefix(tmp_path):
+    write_set(tmp_path, prefix="a-")
+    for name in NAMES[1::2]:
+        (tmp_path / f"a-{name}.gz").rename(tmp_path / f"b-{name}.gz")
+    with pytest.raises(LabError, match="expected one for all"):
+        datasets.load(f"idx:{tmp_path}")
+
+
 def test_original_spelling_of_the_names(tmp_path):
     write_set(tmp_path, zipped=False)
     for name in NAMES:
@@ -196,7 +217,7 @@ def test_pictures_that_changed_since_the_split_are_noticed(tmp_path):
     write_set(tmp_path)
     specification = datasets.load(f"idx:{tmp_path}").specification()
     damage(tmp_path, NAMES[0], rezip(lambda b: b[:-1] + bytes([b[-1] ^ 1])))
-    with pytest.raises(LabError, match="have changed since the split"):
+    with pytest.raises(LabError, match="has changed since the split"):
         datasets.load_specified(specification)
 
 

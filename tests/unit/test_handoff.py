@@ -48,6 +48,15 @@ def test_a_stale_grandparent_is_found(chain):
         handoff.open_run("r", 4).need("model.keras")
 
 
+def test_a_parent_that_changed_while_the_stage_ran_is_noticed(chain):
+    chain.need("split.csv")
+    one = handoff.open_run("r", 1)
+    one.save("split.csv", write("part,index,label\ntrain,1,1\n"), {"seed": 1}, ["dataset.json"])
+    chain.save("model.keras", write("made from the old split"), {"seed": 1}, ["split.csv"])
+    with pytest.raises(LabError, match=r"model\.keras is stale"):
+        handoff.open_run("r", 4).need("model.keras")
+
+
 def test_a_changed_parameter_is_told_with_both_values(chain):
     with pytest.raises(LabError, match=r"seed = 1, and this notebook says 7.*01_load_preprocess"):
         chain.need("split.csv", seed=7)

@@ -130,3 +130,18 @@ def test_the_baseline_beats_chance_and_is_repeatable(digits):
     assert baseline.test_predictions.shape == digits.test_labels.shape
     again = preprocess.baseline(digits, split, 1)
     assert np.array_equal(baseline.test_predictions, again.test_predictions)
+
+
+@given(st.integers(2, 60), st.integers(2, 60))
+def test_a_stratified_subset_never_fails(count, size):
+    labels = np.arange(count) % 5
+    chosen = preprocess.stratified_subset(labels, size, 0)
+    assert len(set(chosen.tolist())) == len(chosen)
+    assert len(chosen) in (size, count)
+    lonely = np.array([0] * 9 + [1])
+    assert len(preprocess.stratified_subset(lonely, 4, 0)) == 10
+
+
+def test_a_seed_out_of_range_is_told(digits):
+    with pytest.raises(LabError, match="seed is -1"):
+        preprocess.split(digits, 0.1, -1)

@@ -141,6 +141,8 @@ def test_update_keeps_answers_and_own_cells_and_brings_new_text(work, monkeypatc
     assert sources[place + 1] == "my note"
     assert sources[place + 2].endswith("return 2")
     assert "my edit" not in cell_of(updated, "split-text").source
+    place = updated.cells.index(cell_of(updated, "split-text"))
+    assert sources[place + 1].endswith("my edit"), "an edited text stays after the new one"
     nbformat.validate(updated)
     grade_ids = [
         c.metadata["nbgrader"]["grade_id"] for c in updated.cells if "nbgrader" in c.metadata
@@ -168,8 +170,37 @@ def test_answers_are_found_when_the_metadata_was_stripped(work):
     assert cell_of(updated, "steps").metadata["nbgrader"]["grade_id"] == "steps"
 
 
+def test_an_answer_in_a_copied_cell_is_found_and_edits_of_ours_are_kept(work):
+    path = work / "01_load_preprocess.ipynb"
+
+    def change(notebook):
+        twin = copy.deepcopy(cell_of(notebook, "one-hot"))
+        twin.id, twin.source = "twin", "def one_hot(a, b):\n    return 3"
+        notebook.cells.insert(notebook.cells.index(cell_of(notebook, "one-hot")) + 1, twin)
+        cell_of(notebook, "parameters").source = 'dataset = "digits"'
+
+    edit(path, change)
+    student.start(work, update=True)
+    updated = read(path)
+    assert cell_of(updated, "one-hot").source.endswith("return 3")
+    assert "raises-exception" in cell_of(updated, "one-hot").metadata["tags"]
+    place = updated.cells.index(cell_of(updated, "parameters"))
+    kept = updated.cells[place + 1]
+    assert (kept.cell_type, kept.source) == ("raw", 'dataset = "digits"')
+    count = len(updated.cells)
+    student.start(work, update=True)
+    assert len(read(path).cells) == count, "a second update adds nothing"
+
+
 def test_the_written_conclusion_is_kept(work):
     path = work / "04_evaluate.ipynb"
-    edit(path, lambda notebook: cell_of(notebook, "conclusion").update(source="It is good."))
+    picture = {"plot.png": {"image/png": "aGVsbG8="}}
+    edit(
+        path,
+        lambda notebook: cell_of(notebook, "conclusion").update(
+            source="It is good.", attachments=picture
+        ),
+    )
     student.start(work, update=True)
     assert cell_of(read(path), "conclusion").source == "It is good."
+    assert cell_of(read(path), "conclusion").attachments == picture
