@@ -113,6 +113,10 @@ def test_nothing_names_a_registry_or_a_path_of_a_machine(root):
         assert not re.search(r"pypi\.org|pythonhosted|registry\.npmjs|deb\.debian", text), name
 
 
+needs_make = pytest.mark.skipif(sys.platform == "win32", reason="the README has no make there")
+
+
+@needs_make
 @pytest.mark.parametrize("target", ["run", "test", "lab", "notebooks", "help", "results", "bench"])
 def test_make_has_its_targets_and_tells_of_them(root, target):
     told = subprocess.run(
@@ -121,6 +125,7 @@ def test_make_has_its_targets_and_tells_of_them(root, target):
     assert re.search(rf"^make {target}\s+\w", told, re.MULTILINE)
 
 
+@needs_make
 def test_make_says_so_where_there_is_no_fitting_python(root, tmp_path):
     import shutil
 
