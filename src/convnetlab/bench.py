@@ -19,11 +19,10 @@ from convnetlab.handoff import read_json, write_atomically, write_json
 from convnetlab.paths import STAGES, runs_folder
 
 Say = Callable[[str], object]
-SEEDS = (1, 2, 3)
 START_UPS = {"import convnetlab": ["-c", "import convnetlab"], "--help": ["-m", "convnetlab", "-h"]}
 
 
-def measure(quick: bool, say: Say = print) -> str:
+def measure(quick: bool, repeats: int = 3, say: Say = print) -> str:
     """Run everything, write `runs/bench/bench.json` and `.csv`, and return the tables as text.
 
     The listing's fit and the whole lab's run take turns, as do the recipe's seeds, so that a
@@ -31,9 +30,10 @@ def measure(quick: bool, say: Say = print) -> str:
 
     Args:
         quick: smoke pictures and one seed; written to `quick.json`, and no source of figures.
+        repeats: how often everything is run otherwise, with the seeds 1, 2, …
         say: gets a line of progress now and then.
     """
-    seeds = SEEDS[:1] if quick else SEEDS
+    seeds = range(1, 2 if quick else repeats + 1)
     environment = {**os.environ, "CONVNETLAB_SMOKE": "1" if quick else "0"}
     trainings, labs = [], []
     for seed in seeds:

@@ -94,8 +94,11 @@ def doctor() -> None:
 
 @main.command()
 @click.option("--quick", is_flag=True, help="Small subset and one seed: tries the command only.")
-def bench(quick: bool) -> None:
+@click.option(
+    "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each."
+)
+def bench(quick: bool, repeats: int) -> None:
     """Measure run, recipes, memory and start-up, side by side, into runs/bench/."""
     from convnetlab.bench import measure
 
-    click.echo(measure(quick, say=lambda line: click.echo(line, err=True)))
+    click.echo(measure(quick, repeats, say=lambda line: click.echo(line, err=True)))

@@ -20,7 +20,7 @@ from convnetlab.recipes import Recipe
 Integers = NDArray[np.int64]
 Part = tuple[Integers, Integers]  # indices and labels
 
-STEPS_PER_EXECUTION = 8  # steps that TensorFlow takes before it comes back to Python
+STEPS_PER_EXECUTION = 32  # steps that TensorFlow takes before it comes back to Python
 WARM_UP = 0.3  # the share of the steps in which the one-cycle rate rises
 
 
