@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 
 from convnetlab.datasets import Dataset
 from convnetlab.errors import LabError
@@ -117,8 +120,6 @@ def split(dataset: Dataset, validation_share: float, seed: int) -> pd.DataFrame:
         LabError: the share is not between 0 and 1, the seed is no 32-bit number, or a class has
             too few pictures.
     """
-    from sklearn.model_selection import train_test_split
-
     if not 0 < validation_share < 1:
         raise LabError(
             f"validation_share is {validation_share}; it must lie between 0 and 1, such as 0.1."
@@ -153,8 +154,6 @@ def stratified_subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArra
 
     All are returned where there are hardly more, or where a class has a single picture.
     """
-    from sklearn.model_selection import train_test_split
-
     everything = np.arange(len(labels))
     classes, counts = np.unique(labels, return_counts=True)
     # What is left over must have room for every class; else it is no subset worth taking.
@@ -186,9 +185,6 @@ def baseline(dataset: Dataset, split: pd.DataFrame, seed: int) -> Baseline:
     It learns from the first 10,000 training pictures at most, in 30 rounds at most: a few
     seconds. The test predictions are made here and scored in stage 4, with everybody else's.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
     train, labels = (column[:BASELINE_IMAGES] for column in part_of(split, "train"))
     validation, validation_labels = part_of(split, "validation")
     test, _ = part_of(split, "test")
