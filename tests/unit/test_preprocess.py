@@ -145,3 +145,10 @@ def test_a_stratified_subset_never_fails(count, size):
 def test_a_seed_out_of_range_is_told(digits):
     with pytest.raises(LabError, match="seed is -1"):
         preprocess.split(digits, 0.1, -1)
+
+
+def test_the_channel_axis_comes_last():
+    images = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    with_channel = preprocess.add_channel_axis(images)
+    assert with_channel.shape == (2, 2, 3, 1)
+    assert np.array_equal(with_channel[..., 0], images)

@@ -11,7 +11,7 @@ import yaml
 
 from convnetlab import __version__
 
-ADDRESS = re.compile(r"https?://|index-url", re.IGNORECASE)
+ADDRESS = re.compile(r"://")
 
 
 @pytest.fixture(scope="module")
