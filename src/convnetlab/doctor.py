@@ -76,7 +76,9 @@ def check_kernel() -> str:
     from jupyter_client.manager import start_new_kernel
 
     try:
-        manager, client = start_new_kernel(kernel_name="python3")
+        manager, client = start_new_kernel(
+            kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=CRITICAL"]
+        )
     except Exception as error:  # whatever keeps a kernel from starting
         raise LabError(f"The Jupyter kernel 'python3' does not start: {error}.") from None
     try:
