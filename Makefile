@@ -54,9 +54,11 @@ strip: $(READY)  ## strip the outputs that are not compared from the notebooks
 results: $(READY)  ## train again what the notebooks show from data/results/
 	$(BIN)/convnetlab run --run results
 	$(BIN)/convnetlab run --run results-listing -p recipe listing-validated
+	$(BIN)/convnetlab bench --only networks
 	mkdir -p data/results
 	head -n 21 runs/results/predictions.csv > data/results/first_result.csv
 	cp runs/results-listing/history.csv data/results/listing_history.csv
+	cp runs/bench/networks.csv data/results/networks.csv
 
 bench: $(READY)  ## measure times, memory and accuracy side by side (about half an hour)
 	$(BIN)/convnetlab bench

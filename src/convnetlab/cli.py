@@ -1,5 +1,6 @@
 """The command line: thin, and quick to start; every command imports what it needs when it runs."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -63,20 +64,27 @@ def start(folder: Path | None, update: bool) -> None:
 @click.option(
     "--from",
     "first",
-    type=click.IntRange(1, 4),
-    default=1,
+    type=click.Choice(["1", "2", "3", "4", "further"]),
+    default="1",
     metavar="STAGE",
-    help="Begin at stage 1 to 4. The earlier stages' results and parameters are those of the run; "
-    "the parameters of the stages that are run again are their defaults, unless given.",
+    help="Begin at stage 1 to 4, or with the side trips alone (further). The earlier stages' "
+    "results and parameters are those of the run; the parameters of the stages that are run again "
+    "are their defaults, unless given.",
 )
-def run(name: str, parameters: tuple[tuple[str, str], ...], smoke: bool, first: int) -> None:
+@click.option("--further", is_flag=True, help="Execute the side trips (notebooks/further/) too.")
+def run(
+    name: str, parameters: tuple[tuple[str, str], ...], smoke: bool, first: str, further: bool
+) -> None:
     """Execute the four notebooks and write the run's page.
 
     Everything goes to runs/NAME/: notebooks, model, measures, predictions, figures, report.html.
     """
     from convnetlab.notebooks import run_lab
+    from convnetlab.paths import FURTHER
 
-    page = run_lab(name, parameters, smoke, first, say=lambda line: click.echo(line, err=True))
+    number = FURTHER if first == "further" else int(first)
+    say = functools.partial(click.echo, err=True)
+    page = run_lab(name, parameters, smoke, number, further, say=say)
     click.echo(f"The report is in {page}")
 
 
@@ -97,8 +105,22 @@ def doctor() -> None:
 @click.option(
     "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each."
 )
-def bench(quick: bool, repeats: int) -> None:
-    """Measure run, recipes, memory and start-up, side by side, into runs/bench/."""
-    from convnetlab.bench import measure
+@click.option(
+    "--only",
+    type=click.Choice(["convolution", "networks"]),
+    help="Measure the lab's conv2d against Keras's alone, or train every architecture.",
+)
+def bench(quick: bool, repeats: int, only: str | None) -> None:
+    """Measure run, recipes, memory, start-up and convolution, side by side, into runs/bench/.
 
-    click.echo(measure(quick, repeats, say=lambda line: click.echo(line, err=True)))
+    With --only networks, train every architecture into runs/bench/networks.csv instead.
+    """
+    from convnetlab import bench
+
+    say = functools.partial(click.echo, err=True)
+    if only == "convolution":
+        click.echo(bench.convolutions_as_text(bench.convolutions()))
+    elif only == "networks":
+        click.echo(bench.networks(quick, say))
+    else:
+        click.echo(bench.measure(quick, repeats, say))

@@ -141,51 +141,48 @@ def picture_numbers(image: NDArray[np.uint8], title: str) -> LabFigure:
     return figure
 
 
-def side_by_side(pictures: Mapping[str, NDArray[np.uint8]], title: str) -> LabFigure:
-    """Draw pictures (H, W, C) of any sizes beside each other, each with its name and size."""
-    figure = LabFigure(f"{title}: {', '.join(pictures)}.", 2.5 * len(pictures), 3.6)
+def side_by_side(
+    pictures: Mapping[str, NDArray[np.uint8]], title: str, columns: int = 6
+) -> LabFigure:
+    """Draw pictures (H, W, C) of any sizes in a grid, `columns` a row, with names and sizes."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    figure = LabFigure(f"{title}: {', '.join(pictures)}.", 2.5 * columns, 3.0 * rows + 0.6)
     figure.suptitle(title)
-    for axes, (name, image) in zip(
-        figure.subplots(1, len(pictures), squeeze=False).flat, pictures.items(), strict=True
-    ):
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, (name, image) in zip(grid, pictures.items(), strict=False):
         show_picture(axes, image, f"{name}\n{image.shape[0]} × {image.shape[1]}")
+    for unused in grid[len(pictures) :]:
+        unused.set_axis_off()
     return figure
 
 
-def feature_maps(maps: Mapping[str, NDArray[np.float32]], title: str) -> LabFigure:
-    """Draw arrays (H, W) of any range beside each other: 0 white, positive blue, negative red."""
-    figure = LabFigure(f"{title}: {', '.join(maps)}.", 2.6 * len(maps), 3.9)
-    figure.suptitle(title)
-    grid = figure.subplots(1, len(maps), squeeze=False).flat
-    for axes, (name, values) in zip(grid, maps.items(), strict=True):
-        limit = max(float(np.abs(values).max()), 1e-6)
-        drawn = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit)
-        axes.set_title(f"{name}\n{values.shape[0]} × {values.shape[1]}", fontsize=10)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.9)
-    return figure
-
-
-def architecture(layers: pd.DataFrame, title: str) -> LabFigure:
-    """Draw each layer's output of a layer table as a bar of numbers, with its parameters.
+def feature_maps(
+    maps: Mapping[str, NDArray[np.float32]], title: str, columns: int = 6
+) -> LabFigure:
+    """Draw arrays (H, W) of any range in a grid: 0 white, positive blue, negative red.
 
     Args:
-        layers: as `architectures.layer_table` makes it.
+        maps: the arrays by name; each has a colour scale of its own.
         title: the figure's title.
+        columns: arrays a row.
     """
-    sizes = [int(np.prod(shape)) for shape in layers["output shape"]]
-    alt = f"{title}: {', '.join(layers['layer'])}; each output's size as a bar."
-    figure = LabFigure(alt, 8, 0.5 * len(layers) + 1.2)
-    axes = figure.subplots()
-    places = np.arange(len(layers))
-    axes.barh(places, sizes, color=BLUE)
-    for place, (size, row) in enumerate(zip(sizes, layers.itertuples(), strict=True)):
-        shape = " × ".join(str(side) for side in row[2])
-        axes.text(size, place, f"  {shape}; {row[3]:,} parameters", va="center", fontsize=9)
-    axes.set_yticks(places, layers["layer"])
-    axes.invert_yaxis()
-    axes.set(title=title, xlabel="numbers in the layer's output", xlim=(0, max(sizes) * 1.45))
+    columns = min(columns, len(maps))
+    rows = -(-len(maps) // columns)
+    figure = LabFigure(f"{title}: {', '.join(maps)}.", max(2.2 * columns, 3.6), 3.0 * rows + 0.6)
+    figure.suptitle(title)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, (name, values) in zip(grid, maps.items(), strict=False):
+        limit = max(float(np.abs(values).max()), 1e-6)
+        drawn = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit)
+        axes.set_title(f"{name}\n{values.shape[0]} × {values.shape[1]}", fontsize=9)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        figure.colorbar(drawn, ax=axes, orientation="horizontal", shrink=0.9).ax.tick_params(
+            labelsize=7
+        )
+    for unused in grid[len(maps) :]:
+        unused.set_axis_off()
     return figure
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from convnetlab import __version__
 from convnetlab.errors import LabError
@@ -231,8 +231,8 @@ def run_folder(name: str) -> Path:
     return folder
 
 
-def open_run(name: str, stage: int) -> Run:
-    """Return the run `name` as stage 1, 2, 3 or 4 sees it, and make its folder if missing.
+def open_run(name: str, stage: int | Literal["further"]) -> Run:
+    """Return the run `name` as stage 1 to 4 or a side trip sees it; make its folder if missing.
 
     Raises:
         LabError: see `run_folder`.
@@ -240,4 +240,4 @@ def open_run(name: str, stage: int) -> Run:
     folder = run_folder(name)
     if not (folder / MARKER).is_file():
         write_json(folder / MARKER, {"made_by": "convnetlab", "version": __version__})
-    return Run(folder, STAGES[stage - 1])
+    return Run(folder, stage if stage == "further" else STAGES[stage - 1])

@@ -1,4 +1,4 @@
-"""Running the four notebooks headless, with parameters, into one run's folder."""
+"""Running the notebooks headless, with parameters, into one run's folder."""
 
 import ast
 import contextlib
@@ -28,14 +28,17 @@ from convnetlab.handoff import (
     write_atomically,
     write_json,
 )
-from convnetlab.paths import STAGES, notebooks_folder
+from convnetlab.paths import FURTHER, STAGES, notebooks_folder, side_trips
 from convnetlab.report import write_report
 
 Literal = bool | int | float | str
 Say = Callable[[str], object]
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NO_KERNEL = "Sliders move this picture when the notebook is open in JupyterLab."
+
 # One artefact a stage, whose record tells the parameters that the stage was run with.
-WITNESSES = ("split.csv", "architecture.json", "model.keras")
+WITNESSES = ("split.csv", "architecture.json", "model.keras", "metrics.json")
 
 
 class CellError(LabError):
@@ -110,7 +113,7 @@ def choose_parameters(
     Args:
         given: names and values, as text.
         defaults: the parameters of each stage's notebook.
-        first: the stage, 1 to 4, that the run begins with.
+        first: the stage, 1 to 4, that the run begins with, or `FURTHER`.
 
     Raises:
         LabError: a name is unknown, belongs to a stage that is not run, or comes twice; or a
@@ -118,6 +121,7 @@ def choose_parameters(
     """
     chosen: dict[str, Literal] = {}
     owners: dict[str, int] = {}
+    notebooks = list(defaults)
     for stage, names in enumerate(defaults.values(), start=1):
         for name in names:
             owners.setdefault(name, stage)
@@ -132,11 +136,12 @@ def choose_parameters(
         if name in chosen:
             raise LabError(f"Parameter {name} is given twice. Give it once.")
         if owners[name] < first:
+            begins = "the side trips" if first == FURTHER else f"stage {first}"
             raise LabError(
                 f"Parameter {name} belongs to stage {owners[name]} ({STAGES[owners[name] - 1]}), "
-                f"and this run begins at stage {first}. Leave out --from, or the parameter."
+                f"and this run begins at {begins}. Leave out --from, or the parameter."
             )
-        chosen[name] = typed(name, text, defaults[STAGES[owners[name] - 1]][name])
+        chosen[name] = typed(name, text, defaults[notebooks[owners[name] - 1]][name])
     return chosen
 
 
@@ -158,6 +163,7 @@ def run_lab(
     given: Sequence[tuple[str, str]] = (),
     smoke: bool = False,
     first: int = 1,
+    further: bool = False,
     say: Say = print,
 ) -> Path:
     """Execute the notebooks from stage `first` on, and return the path of the run's page.
@@ -166,45 +172,53 @@ def run_lab(
         name: the run's name; an existing run is run again in place.
         given: names and values of parameters, as text.
         smoke: use a small subset of the pictures.
-        first: the stage, 1 to 4, to begin with; the earlier stages' artefacts must be there.
+        first: the stage, 1 to 4, to begin with, or `FURTHER`; the earlier stages' artefacts must
+            be there.
+        further: execute the side trips too, after stage 4.
         say: gets a line of progress now and then.
 
     Raises:
         LabError: a parameter or the run's folder is refused, before anything runs.
         CellError: a cell failed. The executed part of its notebook is kept.
     """
-    sources = {stage: read(notebooks_folder() / f"{stage}.ipynb") for stage in STAGES}
-    defaults = {stage: parameters(notebook) for stage, notebook in sources.items()}
+    names = [*STAGES, *(side_trips() if further or first == FURTHER else ())]
+    sources = {name: read(notebooks_folder() / f"{name}.ipynb") for name in names}
+    defaults = {name: parameters(notebook) for name, notebook in sources.items()}
     if smoke and first > 1:
         raise LabError("--smoke decides which pictures stage 1 takes. Leave out --from or --smoke.")
     chosen = choose_parameters(given, defaults, first)
     # Read before anything is made: a run that is not there is not begun in the middle.
-    inherited = earlier_parameters(Run(run_folder(name), STAGES[first - 1]), first)
-    run = open_run(name, first)
-    (run.folder / "report.html").unlink(missing_ok=True)
-    timings = read_json(run.folder / MARKER).get("stages", {})
+    inherited = earlier_parameters(Run(run_folder(name), ""), first)
+    run = open_run(name, len(STAGES))
+    page = run.folder / "report.html"
+    if first < FURTHER:
+        page.unlink(missing_ok=True)
+    before = read_json(run.folder / MARKER).get("stages", {})
+    timings = {name: before[name] for name in names if name in before}
     used: dict[str, Literal] = {}
     pages: list[Future[None]] = []
     with (
         environment(CONVNETLAB_HEADLESS="1", CONVNETLAB_SMOKE="1" if smoke else "0"),
         ThreadPoolExecutor(1) as pool,  # writes a stage's page while the next stage runs
     ):
-        for number, stage in enumerate(STAGES, start=1):
+        for number, stage in enumerate(names, start=1):
             wanted = {**defaults[stage], **inherited, **chosen, "run": name}
             values = {key: wanted[key] for key in defaults[stage]}
             used.update(values)
             if number < first:
                 continue
-            say(f"stage {number} of {len(STAGES)}: {stage}")
+            is_stage = number < FURTHER
+            say(f"stage {number} of {len(STAGES)}: {stage}" if is_stage else f"side trip: {stage}")
             executed, timings[stage] = execute(sources[stage], stage, run.folder, values, say)
             pages.append(pool.submit(write_html, executed, run.folder / f"{stage}.html"))
             marker = read_json(run.folder / MARKER)
             write_json(run.folder / MARKER, {**marker, "stages": timings})
             say(f"  {timings[stage]['seconds']:.1f} s, {timings[stage]['peak_mb']:.0f} MiB at most")
-    for page in pages:
-        page.result()
-    stages = [{"notebook": stage, **timings[stage]} for stage in STAGES if stage in timings]
-    return write_report(open_run(name, 4), stages, used)
+            if number >= len(STAGES):  # anew after each side trip, so that none can spoil it
+                write_report(run, [{"notebook": name, **timings[name]} for name in timings], used)
+    for written in pages:
+        written.result()
+    return page
 
 
 @contextlib.contextmanager
@@ -237,6 +251,7 @@ def execute(
 
     register_engine()
     output = folder / f"{stage}.ipynb"
+    output.parent.mkdir(exist_ok=True)
     bar = {"desc": stage, "leave": False} if sys.stderr.isatty() else False
     start = time.perf_counter()
     with PeakMemory() as memory:
@@ -319,7 +334,11 @@ def write_html(notebook: NotebookNode, path: Path) -> None:
     }
     exporter = HTMLExporter(embed_images=True, **nowhere)
     notebook = copy.deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        # A page has no kernel that could answer; the picture beside the sliders stays.
+        if WIDGET in output.get("data", {}):
+            output.data = NotebookNode({"text/html": f"<p><em>{escape(NO_KERNEL)}</em></p>"})
         # The exporter's own template forgets the figures' alternative texts.
         if alt := output.get("metadata", {}).get("image/png", {}).get("alt"):
             source = f"data:image/png;base64,{output.data['image/png']}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from convnetlab.errors import LabError
 
 STAGES = ("01_load_preprocess", "02_architecture", "03_train", "04_evaluate")
+FURTHER = len(STAGES) + 1  # where a run begins that executes the side trips alone
 
 
 def is_smoke() -> bool:
@@ -61,3 +62,10 @@ def notebooks_folder() -> Path:
     if not (folder / f"{STAGES[0]}.ipynb").is_file():
         raise LabError(f"{folder} has no {STAGES[0]}.ipynb. Run this inside the lab's folder.")
     return folder
+
+
+def side_trips() -> tuple[str, ...]:
+    """Return the names of the notebooks that lead further, such as `further/networks`."""
+    return tuple(
+        f"further/{path.stem}" for path in sorted(notebooks_folder().glob("further/*.ipynb"))
+    )

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from convnetlab.handoff import Run, write_atomically
-from convnetlab.paths import STAGES
 
 FIGURES = {
     "03_curves": "Loss and accuracy by epoch",
@@ -48,7 +47,6 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
         total=int(layers["parameters"].sum()),
         figures=figures,
         stages=stages,
-        notebooks=STAGES,
         parameters=parameters,
         versions=run.record("metrics.json")["versions"],
     )

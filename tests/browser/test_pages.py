@@ -10,9 +10,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from convnetlab import notebooks
-from convnetlab.paths import STAGES
+from convnetlab.paths import STAGES, side_trips
 
 pytestmark = pytest.mark.browser
+NOTEBOOKS = [*STAGES, *side_trips()]
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,8 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     before = os.environ["CONVNETLAB_RUNS"]
     os.environ["CONVNETLAB_RUNS"] = str(folder)
-    notebooks.run_lab("page", [("dataset", "digits")], smoke=True, say=lambda line: None)
+    digits = [("dataset", "digits")]
+    notebooks.run_lab("page", digits, smoke=True, further=True, say=lambda line: None)
     os.environ["CONVNETLAB_RUNS"] = before
     return folder / "page"
 
@@ -59,7 +61,7 @@ def open_page(browser, path):
     }
 
 
-@pytest.mark.parametrize("name", ["report", *STAGES])
+@pytest.mark.parametrize("name", ["report", *NOTEBOOKS])
 def test_a_page_asks_for_nothing_but_itself(browser, pages, name):
     path = pages / f"{name}.html"
     assert open_page(browser, path) == {path.as_uri()}
@@ -77,7 +79,7 @@ def test_the_report_shows_headline_figures_and_links(browser, pages):
         assert browser.execute_script("return arguments[0].naturalWidth", picture) > 100
         assert picture.get_attribute("alt")
     links = [link.get_attribute("href") for link in browser.find_elements(By.TAG_NAME, "a")]
-    assert links == [(pages / f"{stage}.html").as_uri() for stage in STAGES]
+    assert links == [(pages / f"{stage}.html").as_uri() for stage in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -90,10 +92,17 @@ def test_the_report_fits_the_window(browser, pages, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", NOTEBOOKS)
 def test_every_figure_of_a_notebook_is_described(browser, pages, stage):
     open_page(browser, pages / f"{stage}.html")
     pictures = browser.find_elements(By.TAG_NAME, "img")
     assert pictures
     for picture in pictures:
         assert "No description" not in picture.get_attribute("alt")
+
+
+def test_an_explainer_leaves_its_picture_where_no_kernel_runs(browser, pages):
+    open_page(browser, pages / "02_architecture.html")
+    assert notebooks.NO_KERNEL in browser.find_element(By.TAG_NAME, "body").text
+    alts = [picture.get_attribute("alt") for picture in browser.find_elements(By.TAG_NAME, "img")]
+    assert any(alt.startswith("vertical edges, place") for alt in alts)

@@ -7,7 +7,7 @@ import pytest
 from kernel import Kernel
 from test_source import NOTEBOOKS, code, grader
 
-from convnetlab.paths import STAGES
+from convnetlab.paths import STAGES, side_trips
 
 # What a student who holds a typical misconception writes, and a word of the message that helps.
 MISCONCEPTIONS = {
@@ -94,11 +94,71 @@ MISCONCEPTIONS = {
         ),
         ("max_pool = lambda m: m[:4:2, :4:2]", "Expected"),
     ],
+    "shift-gap": [
+        (
+            "def shift_gap(image, kernel, down, right, frame):\n"
+            "    one = convolution.convolve2d(np.roll(image, (down, right), axis=(0, 1)), kernel)\n"
+            "    other = convolution.convolve2d(image, kernel)\n"
+            "    return np.abs(one - other)[frame:-frame, frame:-frame].max()",
+            "shift the map as well",
+        ),
+        (
+            "def shift_gap(image, kernel, down, right, frame):\n"
+            "    one = convolution.convolve2d(np.roll(image, (down, right), axis=(0, 1)), kernel)\n"
+            "    other = np.roll(convolution.convolve2d(image, kernel), (down, right), (0, 1))\n"
+            "    return (one - other)[frame:-frame, frame:-frame].max()",
+            "absolute",
+        ),
+        ("shift_gap = lambda image, kernel, down, right, frame: 0.0", "border"),
+    ],
     "audit": [
         ("audit = (169, 540_900, 2_164_630)", "channel"),
         ("audit = (5408, 540_800, 2_164_630)", "bias"),
         ("audit = (5408, 540_900, 542_230)", "without it"),
         ("audit = (5408, 540_900, 2_163_300)", "Expected"),
+    ],
+    "merge-kernels": [
+        ("merge_kernels = lambda a, b: np.pad(a[:, :2] * b, ((0, 2), (0, 2)))", ""),
+        (
+            "def merge_kernels(first, second):\n"
+            "    merged = np.zeros((5, 4))\n"
+            "    for (r, c), weight in np.ndenumerate(second[::-1, ::-1]):\n"
+            "        merged[r : r + 3, c : c + 3] += weight * first\n"
+            "    return merged",
+            "turned",
+        ),
+        ("merge_kernels = lambda a, b: a[:, :2] * b", "Expected"),
+    ],
+    "separable-share": [
+        ("separable_share = lambda k, c, f: k * k * c / (k * k * c * f)", "depthwise half"),
+        (
+            "separable_share = lambda k, c, f: k * k * c * f / (k * k * c + c * f)",
+            "upside down",
+        ),
+        ("separable_share = lambda k, c, f: 1 / f + 1 / k", "expected"),
+    ],
+    "who-suffers": [
+        ("who_suffers = 'dense'", "loses nothing"),
+        ("who_suffers = 'both'", "loses nothing"),
+        ("who_suffers = 'neither'", "stroke"),
+    ],
+    "residual-block": [
+        (
+            "residual_block = lambda m, f, s: convolution.relu(s(convolution.relu(f(m))))",
+            "shortcut is missing",
+        ),
+        (
+            "residual_block = lambda m, f, s:"
+            " convolution.relu(convolution.relu(s(convolution.relu(f(m)))) + m)",
+            "before the addition",
+        ),
+        ("residual_block = lambda m, f, s: s(convolution.relu(f(m))) + m", "ReLU at the end"),
+        ("residual_block = lambda m, f, s: convolution.relu(s(f(m)) + m)", "Expected"),
+    ],
+    "bottleneck": [
+        ("bottleneck = (5 * 5 * 192 * 32, 1)", "one place"),
+        ("bottleneck = (28 * 28 * 5 * 5 * 192 * 32, 28 * 28 * 5 * 5 * 16 * 32)", "something, too"),
+        ("bottleneck = (28 * 28 * 5 * 5 * 192 * 32, 12)", "With"),
     ],
     "cross-entropy": [
         ("cross_entropy = lambda p, y: -np.log10(p[np.arange(len(y)), y]).mean()", "base 10"),
@@ -212,18 +272,18 @@ def generic(solution):
 
 @pytest.fixture(scope="module")
 def mutations_runs(tmp_path_factory):
-    """One folder for all four stages: each needs what the one before handed on."""
+    """One folder for all notebooks: each needs what the ones before handed on."""
     return tmp_path_factory.mktemp("mutations")
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *side_trips()])
 def test_every_wrong_answer_is_refused(stage, monkeypatch, mutations_runs):
     monkeypatch.setenv("CONVNETLAB_RUNS", str(mutations_runs))
     monkeypatch.setenv("CONVNETLAB_SMOKE", "1")
     monkeypatch.setenv("CONVNETLAB_HEADLESS", "1")
     survived = []
     with Kernel() as kernel:
-        cells = code(NOTEBOOKS[stage])
+        cells = code(NOTEBOOKS[stage.removeprefix("further/")])
         for place, cell in enumerate(cells):
             source = cell.source.replace('dataset = "mnist"', 'dataset = "digits"')
             assert kernel.run(source) == ("", ""), f"{stage}, {cell.id}"

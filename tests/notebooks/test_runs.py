@@ -13,7 +13,7 @@ import pytest
 
 from convnetlab import handoff, notebooks, student
 from convnetlab.errors import LabError
-from convnetlab.paths import STAGES
+from convnetlab.paths import STAGES, side_trips
 
 FAST = [("dataset", "digits")]
 
@@ -118,6 +118,38 @@ def test_from_stage_3_keeps_what_came_before_and_uses_its_parameters(first_run, 
     assert len((folder / "history.csv").read_text().splitlines()) == 2
 
 
+def test_the_side_trips_follow_a_finished_run(first_run, runs_folder):
+    before = (first_run / f"{STAGES[0]}.html").read_bytes()
+    finished = cli("run", "--run", "first", "--from", "further", runs=runs_folder)
+    assert finished.returncode == 0, finished.stderr
+    assert "stage 1" not in finished.stderr
+    assert (first_run / f"{STAGES[0]}.html").read_bytes() == before
+    page = (first_run / "report.html").read_text("utf-8")
+    for name in side_trips():
+        assert f"side trip: {name}" in finished.stderr and f'href="{name}.html"' in page
+        assert (first_run / f"{name}.html").stat().st_size > 10_000
+
+
+def test_what_interacts_yields_a_widget_and_a_picture(first_run):
+    names = list(first_run.rglob("*.ipynb"))
+    assert len(names) == len(STAGES) + len(side_trips())
+    found = 0
+    for name in names:
+        for cell in notebooks.read(name).cells:
+            if any(tag.startswith("interacts:") for tag in notebooks.tags(cell)):
+                kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
+                assert notebooks.WIDGET in kinds and "image/png" in kinds, cell.id
+                found += 1
+    assert found >= 3
+
+
+def test_a_side_trip_without_a_trained_model_says_what_to_run_first(runs_folder):
+    finished = cli("run", "--run", "nothing", "--from", "further", runs=runs_folder)
+    assert finished.returncode == 1
+    assert "Run the notebook 01_load_preprocess first" in finished.stderr
+    assert not (runs_folder / "nothing").exists()
+
+
 def test_a_stale_run_is_not_continued(first_run, runs_folder):
     """Stage 1 run again with another seed: stage 3 must not train on the new split unasked."""
     path = runs_folder / "first" / "dataset.json"
@@ -168,7 +200,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_kernel(runs_folder):
 
 def test_nbval_finds_the_recorded_outputs(root, tmp_path):
     """As committed, in order; only cells tagged `nbval-check-output` are compared."""
-    stages = [str(root / "notebooks" / f"{stage}.ipynb") for stage in STAGES]
+    stages = [str(root / "notebooks" / f"{stage}.ipynb") for stage in (*STAGES, *side_trips())]
     options = ["--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "-q", "--tb=short"]
     finished = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *stages],
@@ -193,7 +225,7 @@ def test_a_students_copy_runs_to_its_end_unanswered(tmp_path, runs_folder):
 
     student.start(tmp_path / "work")
     with notebooks.environment(CONVNETLAB_SMOKE="1", CONVNETLAB_RUNS=str(tmp_path / "runs")):
-        for stage in STAGES:
+        for stage in (*STAGES, *side_trips()):
             notebook = notebooks.read(tmp_path / "work" / f"{stage}.ipynb")
             NotebookClient(notebook, kernel_name="python3").execute(
                 cwd=str(tmp_path / "work"), env={**os.environ}

@@ -19,10 +19,9 @@ from convnetlab.paths import STAGES
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 PATHS = sorted(FOLDER.rglob("*.ipynb"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
-STAGE_NOTEBOOKS = [NOTEBOOKS[stage] for stage in STAGES]
+STAGE_NOTEBOOKS = [NOTEBOOKS[stage] for stage in STAGES]  # the others are side trips
 
 every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS.values(), ids=NOTEBOOKS)
-every_stage = pytest.mark.parametrize("notebook", STAGE_NOTEBOOKS, ids=STAGES)
 
 
 def code(notebook):
@@ -48,10 +47,10 @@ def test_format_and_ids(notebook):
     assert not any(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){0,3}.*", name) for name in ids)
 
 
-@every_stage
+@every_notebook
 def test_length_and_style(notebook):
     lines = [len(cell.source.splitlines()) for cell in code(notebook)]
-    assert len(notebook.cells) <= 45
+    assert len(notebook.cells) <= (45 if notebook in STAGE_NOTEBOOKS else 50)
     assert len(notebook.cells) - len(lines) >= len(lines), "as many text cells as code cells"
     assert statistics.median(lines) <= 6
     assert max(lines) <= 20
@@ -69,30 +68,30 @@ def test_no_pictures_timings_errors_or_escape_hatches(notebook):
     assert "papermill" not in notebook.metadata
 
 
-@every_stage
+@every_notebook
 def test_it_was_recorded_from_top_to_bottom(notebook):
     counts = [cell.execution_count for cell in code(notebook)]
     assert counts == list(range(1, len(counts) + 1)), "refresh it with: make notebooks"
 
 
-@every_stage
+@every_notebook
 def test_something_is_recorded_to_compare(notebook):
     assert any(cell.outputs for cell in code(notebook))
 
 
-@every_stage
+@every_notebook
 def test_one_parameters_cell_of_flat_literals(notebook):
     assert {"run", "seed"} <= parameters(notebook).keys()
 
 
 def test_shared_parameters_have_one_default():
     found = {}
-    for notebook in STAGE_NOTEBOOKS:
+    for notebook in NOTEBOOKS.values():
         for name, value in parameters(notebook).items():
             assert found.setdefault(name, value) == value
 
 
-@every_stage
+@every_notebook
 def test_nbgrader_finds_nothing_to_say(notebook):
     MetadataValidator().validate_nb(notebook)
     ids = [grader(cell)["grade_id"] for cell in notebook.cells if grader(cell)]
@@ -103,7 +102,7 @@ def test_nbgrader_finds_nothing_to_say(notebook):
             assert grader(cell)["grade_id"] == cell.id
 
 
-@every_stage
+@every_notebook
 def test_every_exercise_has_a_solution_and_its_check_after_it(notebook):
     cells = notebook.cells
     exercises = [
@@ -111,7 +110,7 @@ def test_every_exercise_has_a_solution_and_its_check_after_it(notebook):
         for place, cell in enumerate(cells)
         if grader(cell).get("solution") and cell.cell_type == "code"
     ]
-    assert len(exercises) >= 4
+    assert len(exercises) >= (4 if notebook in STAGE_NOTEBOOKS else 2)
     for place in exercises:
         solution, check = cells[place], cells[place + 1]
         assert "### BEGIN SOLUTION" in solution.source and "### END SOLUTION" in solution.source
@@ -141,7 +140,9 @@ def test_tags_mean_something(notebook):
                 assert cell.cell_type == "markdown" and len(cell.source.split()) >= 25, slug
             elif kind == "shows":
                 assert cell.cell_type == "code", slug
-                assert "print(" in cell.source or shows_value(cell), slug
+                assert re.search(r"print\(|display\(", cell.source) or shows_value(cell), slug
+            elif kind == "interacts":
+                assert cell.cell_type == "code" and "explainer." in cell.source, slug
             elif kind == "practises":
                 assert grader(cell).get("solution") and grader(cells[place + 1]).get("grade"), slug
 
@@ -165,16 +166,16 @@ def test_every_concept_is_covered_as_it_needs():
     ]
     assert not missing
     known = {row["slug"] for row in rows}
-    used = {tag.partition(":")[2] for tag in found if tag.startswith(("explains:", "shows:"))}
+    used = {tag.partition(":")[2] for tag in found if ":" in tag}
     assert used <= known, "a tag of no concept"
 
 
 def test_the_table_of_the_sheets_lines_names_cells_that_exist():
     table = next(cell for cell in NOTEBOOKS["04_evaluate"].cells if cell.id == "sheet-table")
-    rows = re.findall(r"^\| (.*) \| (\d\d_\w+) \| (.*) \|$", table.source, re.MULTILINE)
+    rows = re.findall(r"^\| (.*) \| (\d\d_\w+|further/\w+) \| (.*) \|$", table.source, re.MULTILINE)
     assert len(rows) > 20
     for _, stage, named in rows:
-        ids = {cell.id for cell in NOTEBOOKS[stage].cells}
+        ids = {cell.id for cell in NOTEBOOKS[stage.removeprefix("further/")].cells}
         cells = re.findall(r"`([a-z0-9-]+)`", named)
         assert cells and set(cells) <= ids, (stage, set(cells) - ids)
 

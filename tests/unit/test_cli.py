@@ -36,7 +36,8 @@ def test_help_loads_no_tensorflow(arguments):
 
 
 def test_what_must_not_load_tensorflow_does_not():
-    modules = "datasets convolution figures preprocess paths handoff errors recipes evaluation"
+    modules = "datasets convolution kernels figures diagrams explainer preprocess paths handoff"
+    modules += " errors recipes evaluation"
     program = f"import sys; from convnetlab import {modules.replace(' ', ', ')}\n"
     program += "datasets.load('digits'); sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
@@ -51,6 +52,8 @@ def test_what_must_not_load_tensorflow_does_not():
         (["run", "--from", "3", "-p", "dataset", "digits"], "belongs to stage 1"),
         (["run", "--run", "none", "--from", "2"], "Run the notebook 01_load_preprocess first"),
         (["run", "--smoke", "--from", "2"], "--smoke decides"),
+        (["run", "--run", "none", "--from", "further"], "01_load_preprocess first"),
+        (["run", "--from", "further", "-p", "recipe", "listing"], "begins at the side trips"),
         (["start", "notebooks"], "with solutions"),
     ],
 )

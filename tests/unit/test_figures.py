@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from convnetlab import architectures, figures
+from convnetlab import diagrams, figures, kernels
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (12, 28, 28, 1)).astype(np.uint8)
@@ -36,9 +36,6 @@ FIGURES = {
         "A feature map, bent and pooled",
     ),
     "maps": lambda: figures.feature_maps({"edges": np.zeros((3, 3), np.float32)}, "Feature maps"),
-    "architecture": lambda: figures.architecture(
-        architectures.layer_table(architectures.build("reference", (28, 28, 1), 10)), "Layers"
-    ),
     "curves": lambda: figures.curves(HISTORY, "Curves"),
     "validated": lambda: figures.curves(
         HISTORY.assign(val_loss=[0.4, 0.3, 0.3], val_accuracy=[0.8, 0.85, 0.85]), "Curves"
@@ -48,6 +45,47 @@ FIGURES = {
     "descent": lambda: figures.descent({"small": np.array([1.0, 0.5])}, "Descent"),
     "confusion": lambda: figures.confusion(np.eye(10, dtype=int), NAMES, "Confusion"),
     "filters": lambda: figures.filters(RNG.normal(size=(3, 3, 1, 32)).astype("f"), "Filters"),
+}
+
+
+PICTURE = PICTURES[0, :, :, 0] / np.float32(255)
+NETWORKS = pd.DataFrame(
+    {
+        "year": [1998, 2014],
+        "idea": ["convolution, pooling, dense layers", "only 3×3, but deep"],
+        "depth": [5, 16],
+        "parameters": [61_706, 138_357_544],
+        "multiply-adds": [416_520, 15_470_264_320],
+    },
+    index=["LeNet-5", "VGG-16"],
+)
+MASK = np.zeros((9, 5), bool)
+MASK[2:6, 1:4] = True
+
+DIAGRAMS = {
+    "step": lambda: diagrams.convolution_step(PICTURE, kernels.make("blur"), 300),
+    "wide step": lambda: diagrams.convolution_step(
+        PICTURE, kernels.make("outline", 7), 0, 4, 3, 1, -12.5, "a kernel with a rather long name"
+    ),
+    "dilated step": lambda: diagrams.convolution_step(
+        PICTURE, kernels.make("emboss"), 10, padding=1, dilation_rate=3
+    ),
+    "nothing to draw": lambda: diagrams.sentence("This cannot be computed", "kernel 9, picture 4"),
+    "receptive field": lambda: diagrams.receptive_field(PICTURE, [(3, 1, 1)] * 5, "Seen"),
+    "strided field": lambda: diagrams.receptive_field(PICTURE, [(5, 2, 1)] * 4, "Seen"),
+    "filter": lambda: diagrams.filter_over_channels(
+        RNG.random((32, 32, 3)).astype("f"), RNG.normal(size=(5, 5, 3)).astype("f"), 0.1
+    ),
+    "dilations": lambda: diagrams.dilations(),
+    "kinds": lambda: diagrams.kinds(),
+    "blocks": lambda: diagrams.blocks(),
+    "to scale": lambda: diagrams.to_scale(
+        {"input": (224, 224, 3), "block 5": (7, 7, 512), "dense": (4096,), "classes": (1000,)},
+        "A network, to scale",
+    ),
+    "small, to scale": lambda: diagrams.to_scale({"input": (8, 8, 1), "classes": (10,)}, "Small"),
+    "timeline": lambda: diagrams.timeline(NETWORKS, "Networks"),
+    "beyond": lambda: diagrams.beyond_classification(COLOURS[0], MASK),
 }
 
 
@@ -64,7 +102,7 @@ def overlapping(figure):
     ]
 
 
-@pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+@pytest.mark.parametrize("make", [*FIGURES.values(), *DIAGRAMS.values()], ids=[*FIGURES, *DIAGRAMS])
 def test_a_figure_is_described_and_nothing_is_clipped(make):
     figure = make()
     assert len(figure.alt) > 10

@@ -28,56 +28,6 @@ def trained(digits, split, recipe, seed=1):
     return training.train(model, digits, split, recipe, seed)
 
 
-def test_the_reference_network_has_the_parameters_that_arithmetic_gives():
-    model = architectures.build("reference", (28, 28, 1), 10)
-    table = architectures.layer_table(model)
-    assert table["parameters"].tolist() == [0, 320, 0, 0, 540_900, 1_010]
-    assert model.count_params() == 542_230
-    assert table["output shape"].tolist()[1:4] == [(26, 26, 32), (13, 13, 32), (5408,)]
-    assert table["arithmetic"][1] == "(3·3·1 + 1) · 32"
-    assert table["arithmetic"][4] == "(5408 + 1) · 100"
-
-
-def test_without_pooling_there_are_more_parameters():
-    layers = architectures.build("reference", (28, 28, 1), 10).layers
-    kept = [
-        layer.from_config(layer.get_config())
-        for layer in layers
-        if not isinstance(layer, keras.layers.MaxPooling2D)
-    ]
-    model = keras.Sequential([keras.Input((28, 28, 1)), *kept])
-    assert model.count_params() == 2_164_630
-
-
-@settings(max_examples=10)
-@given(st.integers(4, 20), st.integers(4, 20), st.sampled_from([1, 3]), st.integers(2, 12))
-def test_the_layer_table_agrees_with_keras_for_any_shape(height, width, channels, classes):
-    model = architectures.build("reference", (height, width, channels), classes)
-    assert architectures.layer_table(model)["parameters"].sum() == model.count_params()
-
-
-def test_an_unknown_layer_gets_no_invented_arithmetic():
-    model = keras.Sequential([keras.Input((6, 6, 2)), keras.layers.BatchNormalization()])
-    table = architectures.layer_table(model)
-    assert table["parameters"].tolist() == [8]
-    assert table["arithmetic"].tolist() == ["not worked out here"]
-
-
-def test_unknown_architectures_and_small_pictures_are_refused():
-    with pytest.raises(LabError, match=r"architecture is 'resnet'; it must be one of: reference"):
-        architectures.build("resnet", (28, 28, 1), 10)
-    with pytest.raises(LabError, match=r"the pictures are 3 × 28.*at least 4"):
-        architectures.build("reference", (3, 28, 1), 10)
-
-
-def test_the_models_first_layer_is_the_normalise_function(digits):
-    model = architectures.build("reference", digits.image_shape, 10)
-    images = digits.test_images[:7]
-    outputs = architectures.layer_outputs(model, images)
-    assert np.allclose(outputs["rescale"], preprocess.normalise(images), atol=1e-7)
-    assert list(outputs) == [layer.name for layer in model.layers]
-
-
 def test_recipes_are_refused_by_name_and_by_epochs():
     with pytest.raises(LabError, match="recipe is 'fast'; it must be one of: one-cycle, listing"):
         recipes.choose("fast")

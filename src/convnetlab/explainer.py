@@ -1,0 +1,132 @@
+"""Explainers with sliders: a picture that Jupyter redraws whenever one of them moves.
+
+The picture is an ordinary output, so it stays where no kernel runs: in a saved notebook, on a page,
+in a headless run.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+from IPython.display import display
+from numpy.typing import NDArray
+
+from convnetlab import convolution, diagrams, kernels
+from convnetlab.figures import LabFigure
+
+Floats = NDArray[np.float32]
+Learnt = Mapping[str, tuple[Floats, float]]  # kernel (h, w) and bias, by name
+
+
+class Explainer:
+    """Sliders and the picture that they move.
+
+    Attributes:
+        controls: the sliders and menus, by name.
+        draw: draws the picture for the controls' present values.
+    """
+
+    def __init__(self, controls: dict[str, Any], draw: Callable[[], LabFigure]) -> None:
+        """Take the controls, and what draws the picture from their values."""
+        self.controls = controls
+        self.draw = draw
+
+    def _ipython_display_(self) -> None:
+        """Show the controls, and the picture below them."""
+        columns = widgets.Layout(grid_template_columns="repeat(2, 24em)")
+        display(widgets.GridBox(list(self.controls.values()), layout=columns))  # type: ignore[no-untyped-call]
+        shown = display(self.draw(), display_id=True)  # type: ignore[no-untyped-call]
+        for control in self.controls.values():
+            control.observe(lambda _: shown.update(self.draw()), "value")
+
+
+def slider(name: str, low: int, high: int, value: int) -> Any:
+    """Return a slider over whole numbers."""
+    return widgets.IntSlider(value, low, high, description=name, style={"description_width": "8em"})
+
+
+def menu(name: str, options: list[str]) -> Any:
+    """Return a menu; its first option is chosen."""
+    return widgets.Dropdown(options=options, description=name, style={"description_width": "8em"})
+
+
+def explain_convolution(image: Floats, learnt: Learnt | None = None) -> Explainer:
+    """Return an explainer of one convolution: window, products, sum, and the output filling up.
+
+    Args:
+        image: (H, W), 0..1.
+        learnt: kernels of a trained network with their biases, by name; they come first in the
+            menu, and keep their size. Else there are the kernels made by hand.
+    """
+    learnt = learnt or {}
+    names = [*learnt, *kernels.NAMES]
+    if not learnt:  # an edge kernel says more at first sight than a blur
+        names.sort(key=lambda name: name != "vertical edges")
+    controls = {
+        "kernel": menu("kernel", names),
+        "place": slider("window's place", 0, image.size - 1, 0),
+        "size": slider("kernel size", 2, 7, 3),
+        "stride": slider("stride", 1, 4, 1),
+        "padding": slider("padding", 0, 3, 0),
+        "dilation": slider("dilation rate", 1, 3, 1),
+    }
+    steps = widgets.Play(min=0, max=image.size - 1, interval=500, description="slide")
+    widgets.link((steps, "value"), (controls["place"], "value"))
+    controls["play"] = steps
+
+    def chosen() -> tuple[Floats, float]:
+        name = controls["kernel"].value
+        return learnt.get(name) or (kernels.make(name, controls["size"].value), 0.0)
+
+    def places() -> int:
+        geometry = [controls[name].value for name in ("stride", "padding", "dilation")]
+        sides = zip(image.shape, chosen()[0].shape, strict=True)
+        counts = [convolution.output_size(side, kernel, *geometry) for side, kernel in sides]
+        return counts[0] * counts[1]
+
+    def draw() -> LabFigure:
+        name = controls["kernel"].value
+        controls["size"].disabled = name in learnt
+        kernel, bias = chosen()
+        stride, rate = controls["stride"].value, controls["dilation"].value
+        try:
+            last = places() - 1
+            place = min(controls["place"].value, last)
+            figure = diagrams.convolution_step(
+                image, kernel, place, stride, controls["padding"].value, rate, bias, name
+            )
+        except ValueError as error:
+            return diagrams.sentence("This cannot be computed", str(error))
+        steps.max = controls["place"].max = last
+        return figure
+
+    # Begin where there is something to see.
+    kernel, _ = chosen()
+    output = convolution.conv2d(image[None, :, :, None], kernel[:, :, None, None])
+    controls["place"].value = int(np.abs(output).argmax())
+    return Explainer(controls, draw)
+
+
+def explain_receptive_field(image: Floats) -> Explainer:
+    """Return an explainer of how much one unit sees after some layers of equal convolutions.
+
+    Args:
+        image: (H, W), 0..1.
+    """
+    controls = {
+        "layers": slider("layers", 1, 5, 3),
+        "size": slider("kernel size", 2, 5, 3),
+        "stride": slider("stride", 1, 2, 1),
+        "dilation": menu("dilation rate", ["1 everywhere", "1, 2, 4, … (doubled)"]),
+    }
+
+    def draw() -> LabFigure:
+        doubled = controls["dilation"].index == 1
+        size, stride = controls["size"].value, controls["stride"].value
+        stack = [
+            (size, stride, 2**depth if doubled else 1) for depth in range(controls["layers"].value)
+        ]
+        return diagrams.receptive_field(image, stack, "What one unit sees of the picture")
+
+    return Explainer(controls, draw)
