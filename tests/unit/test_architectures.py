@@ -182,6 +182,27 @@ def test_the_depth_is_the_number_of_layers_with_weights(name):
     assert len(counted) == ARCHITECTURES[name].depth
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_no_convolutions_stride_is_larger_than_its_window(name):
+    """Its gradient destroys memory in TensorFlow 2.21: see `architectures.project`."""
+    models = [outline(name, (28, 28, 1), 10)]
+    if name in PUBLISHED:
+        models.append(published(name))
+    for layer in [layer for model in models for layer in model.layers]:
+        if hasattr(layer, "kernel_size"):
+            assert max(layer.strides) <= min(layer.kernel_size)
+
+
+def test_a_projection_is_a_1x1_convolution_with_stride_2():
+    image = keras.Input((6, 7, 3))
+    model = keras.Model(image, architectures.project(image, 4, 2, "project", False))
+    pictures = np.random.default_rng(1).normal(size=(2, 6, 7, 3)).astype(np.float32)
+    direct = keras.layers.Conv2D(4, 1, 2)
+    direct.build(pictures.shape)
+    direct.set_weights(model.get_layer("project").get_weights())
+    assert np.allclose(np.asarray(direct(pictures)), np.asarray(model(pictures)), atol=1e-6)
+
+
 def with_weights(model):
     return [[tuple(w.shape) for w in layer.weights] for layer in model.layers if layer.weights]
 
@@ -524,12 +545,22 @@ def test_the_deep_networks_learn_256_pictures_by_heart(mnist, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["reference", "compact", "lenet5", "resnet18", "mobilenet"])
-def test_the_others_reach_985_in_a_thousand_in_three_epochs(mnist, name):
+@pytest.mark.parametrize(
+    ("name", "epochs", "least"),
+    [
+        ("reference", 3, 0.985),
+        ("compact", 3, 0.985),
+        ("lenet5", 3, 0.985),
+        # Three epochs of these take minutes; `make results` trains them, test_bench has the floor.
+        ("resnet18", 1, 0.97),
+        ("mobilenet", 1, 0.97),
+    ],
+)
+def test_the_small_networks_learn_mnist_in_a_few_epochs(mnist, name, epochs, least):
     """On the validation pictures: what the networks were chosen by. The test set stays unseen."""
     split = preprocess.split(mnist, 0.1, 1)
     training.set_seed(1)
     model = build(name, mnist.image_shape, 10)
-    history = training.train(model, mnist, split, recipes.RECIPES["one-cycle"], 1).history
+    history = training.train(model, mnist, split, recipes.choose("one-cycle", epochs), 1).history
     assert isinstance(history, pd.DataFrame)
-    assert history["val_accuracy"].iloc[-1] >= 0.985
+    assert history["val_accuracy"].iloc[-1] >= least

@@ -239,8 +239,8 @@ def test_what_has_no_field_is_refused():
 def seen(model, row, column):
     """Return first and last row and column that move a unit, where all is 0 but one of them.
 
-    Every weight is positive, so that nothing cancels out. This needs no gradients: TensorFlow's
-    of average pooling (2.21, on a processor) now and then writes where it should not, and dies.
+    Every weight is positive, so that nothing cancels out. Gradients would tell the same, but
+    TensorFlow's are not safe where a stride is larger than its window: `architectures.project`.
     """
     height, width = model.inputs[0].shape[1:3]
     rows, columns = np.zeros((height, height, width, 1)), np.zeros((width, height, width, 1))
