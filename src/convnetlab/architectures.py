@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from convnetlab.backend import keras, tf
@@ -40,6 +41,7 @@ Tensor = Any  # Keras's symbolic tensors
 
 SCALES = ("lab", "paper")
 LAB_SIDE = 32  # smaller pictures are padded to this
+WIDEST = 16  # times the filters of a scale; a wider network would fill the memory
 
 
 def build(
@@ -169,16 +171,21 @@ def check(
         raise LabError(f"scale is {scale!r}; it must be one of: {', '.join(SCALES)}.")
     if scale == "paper" and ARCHITECTURES[name].paper_input is None:
         raise LabError(f"architecture {name!r} has no paper; it is built at scale 'lab' only.")
-    if len(input_shape) != 3 or min(input_shape) < 1:
+    if np.shape(input_shape) != (3,) or not all(is_whole(side, 1) for side in input_shape):
         raise LabError(
             f"input_shape is {input_shape}; it must be (height, width, channels), such as "
             "(28, 28, 1)."
         )
-    if classes < 2:
-        raise LabError(f"classes is {classes}; it must be 2 or more.")
-    if not 0 < width < math.inf:
-        raise LabError(f"width is {width}; it must be more than 0, such as 0.5 or 2.")
+    if not is_whole(classes, 2):
+        raise LabError(f"classes is {classes!r}; it must be a whole number, 2 or more.")
+    if not (isinstance(width, int | float | np.number) and 0 < width <= WIDEST):
+        raise LabError(f"width is {width!r}; it must be more than 0 and at most {WIDEST}.")
     check_options(name, scale, options)
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Tell whether a value is a whole number, `least` or more."""
+    return isinstance(value, int | np.integer) and int(value) >= least
 
 
 def check_options(name: str, scale: str, options: dict[str, Any]) -> None:
@@ -344,8 +351,7 @@ def compact(plan: Plan) -> keras.Model:
     """A small, fast network: two convolutions, one pooling, two dense layers.
 
     The first convolution's stride 2 quarters the places that the second one has to visit. For
-    28×28 grey pictures of ten classes it has 79,498 parameters, a seventh of `reference`'s, and
-    takes three quarters of its time.
+    28×28 grey pictures of ten classes it has 79,498 parameters, a seventh of `reference`'s.
     """
     return keras.Sequential(
         [
@@ -714,7 +720,8 @@ class Network:
         year: in which it appeared.
         idea: what was new, in a few words.
         source: authors, and where it was published.
-        depth: how many layers with weights its authors count; None without a paper.
+        depth: how many layers with weights it has from input to output, as its authors count
+            (LeNet-5's count the sub-sampling, too); None without a paper.
         paper_input: (H, W, C) of the pictures that the figures hold for; None without a paper.
         paper_classes: how many classes they hold for; None without a paper.
         parameters: as printed, to the digits given; None where no total is printed.
@@ -784,7 +791,7 @@ ARCHITECTURES: dict[str, Network] = {
         **IMAGENET,
         parameters=138_000_000,
         multiply_adds=15_300_000_000,
-        counted_in="Simonyan and Zisserman (2015), table 2; He et al. (2015), section 1",
+        counted_in="Simonyan and Zisserman (2015), table 2; He et al. (2015), section 4.1",
         lab_share=1 / 8,
     ),
     "vgg19": Network(
@@ -846,33 +853,6 @@ ARCHITECTURES: dict[str, Network] = {
         lab_share=1 / 4,
     ),
 }
-
-
-def network_facts() -> pd.DataFrame:
-    """Return what is printed about the published networks, a row each, missing where nothing is.
-
-    Columns: `year`, `idea`, `layers` (as their authors count), `input`, `classes`, `parameters`,
-    `multiply-adds`, `counted in` (where those two are printed), `source`.
-    """
-    rows = {
-        name: (
-            network.year,
-            network.idea,
-            network.depth,
-            network.paper_input,
-            network.paper_classes,
-            network.parameters,
-            network.multiply_adds,
-            network.counted_in,
-            network.source,
-        )
-        for name, network in ARCHITECTURES.items()
-        if network.paper_input
-    }
-    columns = ["year", "idea", "layers", "input", "classes", "parameters", "multiply-adds"]
-    columns += ["counted in", "source"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("network")
-    return table.astype({"parameters": "Int64", "multiply-adds": "Int64"})
 
 
 # Which maps of S2 each of C3's sixteen maps sees (LeCun et al. 1998, table I).

@@ -69,7 +69,7 @@ def start(folder: Path | None, update: bool) -> None:
     metavar="STAGE",
     help="Begin at stage 1 to 4, or with the side trips alone (further). The earlier stages' "
     "results and parameters are those of the run; the parameters of the stages that are run again "
-    "are their defaults, unless given.",
+    "are their defaults, unless given. The side trips need a run whose four stages are done.",
 )
 @click.option("--further", is_flag=True, help="Execute the side trips (notebooks/further/) too.")
 def run(
@@ -117,6 +117,10 @@ def bench(quick: bool, repeats: int, only: str | None) -> None:
     """
     from convnetlab import bench
 
+    if only and repeats != 3:
+        raise LabError("--repeats does not go with --only. Leave out one of them.")
+    if only == "convolution" and quick:
+        raise LabError("--only convolution takes no --quick; it is quick by itself.")
     say = functools.partial(click.echo, err=True)
     if only == "convolution":
         click.echo(bench.convolutions_as_text(bench.convolutions()))

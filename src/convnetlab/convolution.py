@@ -42,6 +42,7 @@ def convolve2d(image: Floats, kernel: Floats) -> Floats:
     >>> convolve2d(np.arange(9.0).reshape(3, 3), np.ones((2, 2))).tolist()
     [[8.0, 12.0], [20.0, 24.0]]
     """
+    image, kernel = floats(image, "image", "HW"), floats(kernel, "kernel", "hw")
     height, width = kernel.shape
     rows = output_size(image.shape[0], height)
     columns = output_size(image.shape[1], width)
@@ -390,6 +391,7 @@ def dense(inputs: Numbers, weights: Numbers, bias: Numbers | None = None) -> Flo
 
 def softmax(scores: Numbers) -> Floats:
     """Turn scores (…, classes) into probabilities that sum to 1 over the last axis."""
+    scores = np.asarray(scores, np.float32)  # small whole numbers would wrap
     exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), np.float32)
 
@@ -486,9 +488,13 @@ def parameters(
 def dense_parameters(inputs: int, units: int) -> int:
     """Return a dense layer's parameters: (inputs + 1 bias)·units.
 
+    Raises:
+        ValueError: a number below 1.
+
     >>> dense_parameters(5408, 100)
     540900
     """
+    check_positive(inputs=inputs, units=units)
     return (inputs + 1) * units
 
 
@@ -512,6 +518,7 @@ def multiply_adds(
     >>> multiply_adds(26, 26, 3, 3, 1, 32)
     194688
     """
+    check_positive(output_height=output_height, output_width=output_width)
     places = output_height * output_width
     return places * parameters(height, width, channels, filters, groups, bias=False)
 
@@ -534,7 +541,7 @@ def kinds(size: int, channels: int, filters: int, kernel: int = 3) -> pd.DataFra
     "spatially separable" is the learnt one: a layer of kernels kernel × 1, as many maps as come in,
     then one of 1 × kernel, as Inception-v3 factorises (Szegedy et al., "Rethinking the Inception
     architecture for computer vision", 2016). `spatially_separable_conv2d`, which factorises one
-    given kernel, needs no maps in between. "grouped" takes 4 groups, or else 2, as divides both.
+    given kernel, needs no maps in between. "grouped" takes 4 groups, or 2, or 1, as divides both.
 
     Args:
         size: pixels of a map along either side; padding is "same", the stride 1.
@@ -655,8 +662,9 @@ def pair(value: Pair, name: str) -> tuple[int, int]:
     >>> pair(2, "strides"), pair((1, 2), "strides")
     ((2, 2), (1, 2))
     """
-    numbers = (value, value) if isinstance(value, int | np.integer) else tuple(value)
-    if len(numbers) != 2 or min(numbers) < 1:
+    numbers = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    is_whole = all(isinstance(number, int | np.integer) for number in numbers)
+    if len(numbers) != 2 or not is_whole or min(numbers) < 1:
         raise ValueError(
             f"{name} is {value}: expected a whole number of at least 1, or two, (row, column)"
         )
@@ -688,9 +696,9 @@ def check_padding(padding: int | str) -> int:
     """Return the pixels at either end, 0 for a word; raise ValueError for an unknown one."""
     if padding in ("valid", "same"):
         return 0
-    if isinstance(padding, str) or padding < 0:
+    if not isinstance(padding, int | np.integer) or padding < 0:
         raise ValueError(f'padding is {padding!r}: expected at least 0, "valid" or "same"')
-    return padding
+    return int(padding)
 
 
 def check_groups(channels: int, filters: int, groups: int) -> None:

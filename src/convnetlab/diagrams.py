@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 from numpy.typing import NDArray
 
@@ -204,21 +205,17 @@ def receptive_field(image: Floats, stack: Stack, title: str) -> LabFigure:
 def draw_dependence(axes: Axes, stack: Stack) -> None:
     """Draw, in one dimension, the units that a unit of the last layer depends on."""
     jumps = np.cumprod([1, *(stride for _, stride, _ in stack)])
-    seen = {0}
+    starts = [0.0, *(start_offset(stack[: level + 1]) for level in range(len(stack)))]
+    seen, lines = {0}, []
     for depth in range(len(stack), 0, -1):
         kernel, stride, rate = stack[depth - 1]
-        starts = [0.0, *(start_offset(stack[: level + 1]) for level in range(len(stack)))]
-        below = set()
-        for unit in seen:
-            for tap in range(kernel):
-                source = unit * stride + tap * rate
-                below.add(source)
-                ends = (starts[depth - 1] + source * jumps[depth - 1],)
-                top = starts[depth] + unit * jumps[depth]
-                axes.plot([*ends, top], [depth - 1, depth], color=GREY, lw=0.5, zorder=1)
-        places = [starts[depth] + unit * jumps[depth] for unit in seen]
-        axes.plot(places, [depth] * len(places), "o", color=BLUE, ms=6, zorder=2)
-        seen = below
+        places = {unit: starts[depth] + unit * jumps[depth] for unit in seen}
+        axes.plot(list(places.values()), [depth] * len(seen), "o", color=BLUE, ms=6, zorder=2)
+        seen = {unit * stride + tap * rate for unit in places for tap in range(kernel)}
+        for unit, tap in itertools.product(places, range(kernel)):
+            source = starts[depth - 1] + (unit * stride + tap * rate) * jumps[depth - 1]
+            lines.append([(source, depth - 1), (places[unit], depth)])
+    axes.add_collection(LineCollection(lines, colors=GREY, linewidths=0.5, zorder=1))
     axes.plot(sorted(seen), [0] * len(seen), "s", color=ORANGE, ms=5, zorder=2)
     axes.set_yticks(
         range(len(stack) + 1), ["input", *(f"layer {n + 1}" for n in range(len(stack)))]
@@ -288,20 +285,20 @@ def dilations(rates: Sequence[int] = (1, 2, 3), kernel: int = 3) -> LabFigure:
     figure.suptitle(title)
     for axes, rate, size in zip(figure.subplots(1, len(rates)), rates, sizes, strict=True):
         first = (reach - size) // 2
-        draw_footprint(axes, reach, [first + rate * tap for tap in range(kernel)], first, size)
+        taps = [first + rate * tap for tap in range(kernel)]
+        draw_footprint(axes, reach, taps, taps)
         axes.set_title(f"rate {rate}: spans {size} × {size}", fontsize=10)
     return figure
 
 
-def draw_footprint(
-    axes: Axes, side: int, taps: Sequence[int], first: int, span: int, other: Sequence[int] = ()
-) -> None:
-    """Draw a grid of pixels; those in the rows `taps` and the columns `other` are weighted."""
+def draw_footprint(axes: Axes, side: int, rows: Sequence[int], columns: Sequence[int]) -> None:
+    """Draw a grid of pixels; those in the given rows and columns are weighted, and framed."""
     for row, column in itertools.product(range(side), repeat=2):
-        weighted = row in taps and column in (other or taps)
-        colour = BLUE if weighted else "white"
+        colour = BLUE if row in rows and column in columns else "white"
         axes.add_patch(Rectangle((column, row), 1, 1, fc=colour, ec=GREY, lw=0.6))
-    axes.add_patch(Rectangle((first, first), span, span, fill=False, ec=ORANGE, lw=2.5))
+    width, height = max(columns) - min(columns) + 1, max(rows) - min(rows) + 1
+    corner = (min(columns), min(rows))
+    axes.add_patch(Rectangle(corner, width, height, fill=False, ec=ORANGE, lw=2.5))
     axes.set_xlim(-0.2, side + 0.2)
     axes.set_ylim(side + 0.2, -0.2)
     axes.set_aspect("equal")
@@ -340,9 +337,7 @@ def kinds() -> LabFigure:
         share = 0.175 / len(steps)
         for step, (rows, columns, _) in enumerate(steps):
             axes = figure.add_axes((left + step * share, 0.53, share, 0.3))
-            span = max(max(rows) - min(rows), max(columns) - min(columns)) + 1
-            first = min(*rows, *columns)
-            draw_footprint(axes, 5, rows, first, span, columns)
+            draw_footprint(axes, 5, rows, columns)
             if len(steps) > 1:
                 axes.set_title("first" if step == 0 else "then", fontsize=9)
         draw_links(figure.add_axes((left, 0.06, 0.175, 0.38)), [links for _, _, links in steps])

@@ -4,6 +4,7 @@ The picture is an ordinary output, so it stays where no kernel runs: in a saved 
 in a headless run.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,8 +38,9 @@ class Explainer:
         columns = widgets.Layout(grid_template_columns="repeat(2, 24em)")
         display(widgets.GridBox(list(self.controls.values()), layout=columns))  # type: ignore[no-untyped-call]
         shown = display(self.draw(), display_id=True)  # type: ignore[no-untyped-call]
-        for control in self.controls.values():
-            control.observe(lambda _: shown.update(self.draw()), "value")
+        for name, control in self.controls.items():
+            if name != "play":  # it moves the slider beside it
+                control.observe(lambda _: shown.update(self.draw()), "value")
 
 
 def slider(name: str, low: int, high: int, value: int) -> Any:
@@ -102,9 +104,10 @@ def explain_convolution(image: Floats, learnt: Learnt | None = None) -> Explaine
         return figure
 
     # Begin where there is something to see.
-    kernel, _ = chosen()
-    output = convolution.conv2d(image[None, :, :, None], kernel[:, :, None, None])
-    controls["place"].value = int(np.abs(output).argmax())
+    with contextlib.suppress(ValueError):  # a kernel may be larger than a tiny picture
+        kernel, _ = chosen()
+        output = convolution.conv2d(image[None, :, :, None], kernel[:, :, None, None])
+        controls["place"].value = int(np.abs(output).argmax())
     return Explainer(controls, draw)
 
 

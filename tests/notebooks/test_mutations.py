@@ -77,22 +77,24 @@ MISCONCEPTIONS = {
         ("eight_filters = (28, 28, 8, 600)", "bias"),
         ("eight_filters = (28, 28, 8, 624)", "filter"),
         ("eight_filters = (28, 28, 8, 208)", "208"),
+        ("eight_filters = ((28, 28, 8), 608)", "Expected 4 numbers"),
     ],
     "max-pool": [
         (
-            "max_pool = lambda m: m[:4, :4].reshape(2, 2, 2, 2).mean(axis=(1, 3))",
+            "max_pool = lambda m: m[:6, :4].reshape(3, 2, 2, 2).mean(axis=(1, 3))",
             "mean",
         ),
         (
             "max_pool = lambda m: np.array([[m[r:r+2, c:c+2].max() for c in range(4)]"
-            " for r in range(4)])",
+            " for r in range(6)])",
             "overlap",
         ),
         (
-            "max_pool = lambda m: np.maximum(m[:4, :4].reshape(2, 2, 2, 2).max(axis=(1, 3)), 0)",
+            "max_pool = lambda m: np.maximum(m[:6, :4].reshape(3, 2, 2, 2).max(axis=(1, 3)), 0)",
             "negative",
         ),
-        ("max_pool = lambda m: m[:4:2, :4:2]", "Expected"),
+        ("max_pool = lambda m: m[:6:2, :4:2]", "Expected"),
+        ("max_pool = lambda m: m[:4, :4].reshape(2, 2, 2, 2).max(axis=(1, 3))", "shape"),
     ],
     "shift-gap": [
         (
@@ -116,6 +118,7 @@ MISCONCEPTIONS = {
         ("audit = (5408, 540_800, 2_164_630)", "bias"),
         ("audit = (5408, 540_900, 542_230)", "without it"),
         ("audit = (5408, 540_900, 2_163_300)", "Expected"),
+        ("audit = (5408, '540,900', 2_164_630)", "three numbers"),
     ],
     "merge-kernels": [
         ("merge_kernels = lambda a, b: np.pad(a[:, :2] * b, ((0, 2), (0, 2)))", ""),

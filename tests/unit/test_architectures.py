@@ -341,17 +341,6 @@ def test_c3s_table_is_the_papers():
     assert counts == [10] * 6
 
 
-def test_the_networks_facts():
-    table = architectures.network_facts()
-    assert table.index.tolist() == PUBLISHED
-    assert table["year"].is_monotonic_increasing
-    assert all(len(idea.split()) <= 8 for idea in table["idea"])
-    assert table.loc["zfnet", ["parameters", "multiply-adds"]].isna().all()
-    assert table.loc["mobilenet", "multiply-adds"] == 569_000_000
-    assert table["layers"].tolist() == [5, 8, 8, 16, 19, 22, 18, 34, 28]
-    assert not (table[["source", "counted in"]] == "").any().any()
-
-
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_builder_says_where_it_comes_from_and_what_it_changes(name):
     text = ARCHITECTURES[name].builder.__doc__
@@ -469,8 +458,13 @@ def test_batch_normalisation_can_be_left_out_and_put_in(name):
         (("compact", (28, 6, 1), 10), {}, r"the pictures are 28 × 6.*at least 7\.$"),
         (("lenet5", (28, 28), 10), {}, r"input_shape is \(28, 28\); it must be"),
         (("lenet5", (0, 28, 1), 10), {}, r"input_shape is \(0, 28, 1\)"),
-        (("lenet5", (28, 28, 1), 1), {}, r"classes is 1; it must be 2 or more"),
+        (("lenet5", 28, 10), {}, r"input_shape is 28; it must be"),
+        (("lenet5", (28, 28.5, 1), 10), {}, r"input_shape is \(28, 28.5, 1\)"),
+        (("lenet5", (28, 28, 1), 1), {}, r"classes is 1; it must be a whole number, 2 or more"),
+        (("lenet5", (28, 28, 1), "10"), {}, r"classes is '10'; it must be"),
         (("lenet5", (28, 28, 1), 10, 0), {}, r"width is 0; it must be more than 0"),
+        (("lenet5", (28, 28, 1), 10, "2"), {}, r"width is '2'; it must be more than 0"),
+        (("lenet5", (28, 28, 1), 10, 1e5), {}, r"width is 100000.0; .* at most 16"),
         (("lenet5", (28, 28, 1), 10, -1.0), {}, r"width is -1.0"),
         (("lenet5", (28, 28, 1), 10, float("nan")), {}, r"width is nan"),
         (("lenet5", (28, 28, 1), 10, float("inf")), {}, r"width is inf"),

@@ -192,6 +192,20 @@ def test_an_answer_in_a_copied_cell_is_found_and_edits_of_ours_are_kept(work):
     assert len(read(path).cells) == count, "a second update adds nothing"
 
 
+def test_an_edited_cell_of_ours_that_has_vanished_is_kept_but_not_run(work):
+    """It may bind names that the present cells use otherwise, or call what is no longer there."""
+    path = work / f"{STAGES[1]}.ipynb"
+    notebook = read(path)
+    given = notebook.cells[4].metadata["convnetlab"]
+    vanished = nbformat.v4.new_code_cell("kernels = {}  # mine", id="vanished")
+    vanished.metadata["convnetlab"] = dict(given)
+    notebook.cells.insert(5, vanished)
+    nbformat.write(notebook, path)
+    student.start(work, update=True)
+    (kept,) = [cell for cell in read(path).cells if cell.source == "kernels = {}  # mine"]
+    assert kept.cell_type == "raw"
+
+
 def test_the_written_conclusion_is_kept(work):
     path = work / "04_evaluate.ipynb"
     picture = {"plot.png": {"image/png": "aGVsbG8="}}
