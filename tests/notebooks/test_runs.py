@@ -181,6 +181,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_kernel(runs_folder):
         env={**os.environ, "CONVNETLAB_RUNS": str(runs_folder)},
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests themselves run in the background, interrupts are ignored from birth.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     import psutil
 
