@@ -90,11 +90,12 @@ def convolution_step(
     ):
         draw_numbers(figure.add_axes((left, 0.09, 0.29, 0.24)), title, values)
     added = f" {'+' if bias > 0 else '−'} {abs(bias):.2f} (bias)" if bias else ""
-    total_text = f" {number(float(products.sum()))}{added} =" if bias else ""
+    before = f" {two_decimals(float(products.sum()))}{added} =" if bias else ""
+    place_text = f"(output, row {row}, column {column})"
     figure.text(
         0.5,
         0.02,
-        f"sum of the products:{total_text} {number(total)}   (output, row {row}, column {column})",
+        f"sum of the products:{before} {two_decimals(total)}   {place_text}",
         ha="center",
         fontsize=12,
         color=ORANGE,
@@ -108,8 +109,7 @@ def convolution_step(
 def size_formula(size: int, kernel: int, stride: int, padding: int, dilation_rate: int) -> str:
     """Return the output's size along one side, with its arithmetic, as text."""
     places = convolution.output_size(size, kernel, stride, padding, dilation_rate)
-    reach = dilation_rate * (kernel - 1) + 1
-    covered = f"{reach}" if dilation_rate == 1 else f"({dilation_rate}·({kernel} − 1) + 1)"
+    covered = f"{kernel}" if dilation_rate == 1 else f"({dilation_rate}·({kernel} − 1) + 1)"
     return f"rows: ({size} + 2·{padding} − {covered}) // {stride} + 1 = {places}"
 
 
@@ -154,17 +154,17 @@ def draw_numbers(axes: Axes, title: str, values: Floats) -> None:
     axes.imshow(values, cmap="RdBu", vmin=-2 * limit, vmax=2 * limit)
     size = 10 if max(values.shape) <= 4 else 7 if max(values.shape) <= 5 else 5.5
     for (row, column), value in np.ndenumerate(values):
-        text = number(float(value)).removesuffix(".00")
+        text = two_decimals(float(value)).removesuffix(".00")
         axes.text(column, row, text, ha="center", va="center", fontsize=size)
     axes.set_title(title, fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def number(value: float) -> str:
+def two_decimals(value: float) -> str:
     """Return a number with two decimals, and a minus sign as long as a plus.
 
-    >>> number(-0.5)
+    >>> two_decimals(-0.5)
     '−0.50'
     """
     return f"{round(value, 2) + 0:.2f}".replace("-", "−")  # + 0: there is no minus zero
@@ -276,8 +276,8 @@ def filter_over_channels(image: Floats, weights: Floats, bias: float) -> LabFigu
 
 def dilations(rates: Sequence[int] = (1, 2, 3), kernel: int = 3) -> LabFigure:
     """Draw which pixels a kernel × kernel window touches, a panel a dilation rate."""
-    reach = max(rates) * (kernel - 1) + 1
-    sizes = [rate * (kernel - 1) + 1 for rate in rates]
+    sizes = [convolution.reach(kernel, rate) for rate in rates]
+    reach = max(sizes)
     title = f"{kernel * kernel} weights each: dilation spreads them"
     figure = LabFigure(
         f"{title}: {', '.join(f'{size} × {size}' for size in sizes)} pixels.", 9, 3.6

@@ -1,5 +1,6 @@
-"""Every figure of the lab. Each function returns a Matplotlib figure with a title, labelled axes
-and an alternative text; nothing is drawn on the screen here.
+"""Every figure that shows pictures or measurements; `diagrams` draws how things work. Each function
+returns a Matplotlib figure with a title, labelled axes and an alternative text; nothing is drawn on
+the screen here.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; a mistake is marked by
 a word and a frame as well, never by colour alone.
