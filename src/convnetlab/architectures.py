@@ -719,7 +719,6 @@ class Network:
         builder: takes a `Plan`, and the network's options with their defaults.
         year: in which it appeared.
         idea: what was new, in a few words.
-        source: authors, and where it was published.
         depth: how many layers with weights it has from input to output, as its authors count
             (LeNet-5's count the sub-sampling, too); None without a paper.
         paper_input: (H, W, C) of the pictures that the figures hold for; None without a paper.
@@ -733,7 +732,6 @@ class Network:
     builder: Callable[..., keras.Model]
     year: int
     idea: str
-    source: str
     depth: int | None = None
     paper_input: Shape | None = None
     paper_classes: int | None = None
@@ -745,13 +743,12 @@ class Network:
 
 IMAGENET: dict[str, Any] = {"paper_input": (224, 224, 3), "paper_classes": 1_000}
 ARCHITECTURES: dict[str, Network] = {
-    "reference": Network(reference, 2019, "the lab sheet's network", "the lab sheet"),
-    "compact": Network(compact, 2026, "a stride of 2 saves the work", "this lab"),
+    "reference": Network(reference, 2019, "the lab sheet's network"),
+    "compact": Network(compact, 2026, "a stride of 2 saves the work"),
     "lenet5": Network(
         lenet5,
         1998,
         "convolution and sub-sampling in turn, learnt throughout",
-        "LeCun, Bottou, Bengio and Haffner, Proceedings of the IEEE 86 (1998)",
         depth=5,
         paper_input=(32, 32, 1),
         paper_classes=10,
@@ -763,7 +760,6 @@ ARCHITECTURES: dict[str, Network] = {
         alexnet,
         2012,
         "ReLU, dropout, two graphics cards",
-        "Krizhevsky, Sutskever and Hinton, NIPS 2012",
         depth=8,
         paper_input=(227, 227, 3),
         paper_classes=1_000,
@@ -776,7 +772,6 @@ ARCHITECTURES: dict[str, Network] = {
         zfnet,
         2013,
         "smaller first windows, chosen by looking inside",
-        "Zeiler and Fergus, ECCV 2014",
         depth=8,
         **IMAGENET,
         counted_in="not printed",
@@ -786,7 +781,6 @@ ARCHITECTURES: dict[str, Network] = {
         vgg16,
         2014,
         "deep stacks of 3×3 windows alone",
-        "Simonyan and Zisserman, ICLR 2015",
         depth=16,
         **IMAGENET,
         parameters=138_000_000,
@@ -798,7 +792,6 @@ ARCHITECTURES: dict[str, Network] = {
         vgg19,
         2014,
         "VGG-16, three layers deeper",
-        "Simonyan and Zisserman, ICLR 2015",
         depth=19,
         **IMAGENET,
         parameters=144_000_000,
@@ -810,7 +803,6 @@ ARCHITECTURES: dict[str, Network] = {
         googlenet,
         2014,
         "several window sizes side by side",
-        "Szegedy et al., CVPR 2015",
         depth=22,
         **IMAGENET,
         parameters=6_800_000,
@@ -822,7 +814,6 @@ ARCHITECTURES: dict[str, Network] = {
         resnet18,
         2015,
         "layers learn what to add",
-        "He, Zhang, Ren and Sun, CVPR 2016",
         depth=18,
         **IMAGENET,
         multiply_adds=1_800_000_000,
@@ -833,7 +824,6 @@ ARCHITECTURES: dict[str, Network] = {
         resnet34,
         2015,
         "ResNet-18, twice as deep",
-        "He, Zhang, Ren and Sun, CVPR 2016",
         depth=34,
         **IMAGENET,
         multiply_adds=3_600_000_000,
@@ -844,7 +834,6 @@ ARCHITECTURES: dict[str, Network] = {
         mobilenet,
         2017,
         "channels and pixels convolved apart",
-        "Howard et al., arXiv:1704.04861 (2017)",
         depth=28,
         **IMAGENET,
         parameters=4_200_000,
