@@ -1,13 +1,21 @@
 """Networks, their arithmetic, and their training. These tests load TensorFlow."""
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convnetlab import architectures, datasets, evaluation, preprocess, recipes, training
+from convnetlab import (
+    architectures,
+    callbacks,
+    datasets,
+    evaluation,
+    preprocess,
+    recipes,
+    training,
+)
 from convnetlab.backend import keras
 from convnetlab.errors import LabError
 
@@ -100,7 +108,7 @@ def test_every_picture_comes_once_in_order(digits, batch_size):
 
 
 def test_each_epoch_has_its_own_order_which_the_seed_decides():
-    first, second = training.EpochOrder(3, 50), training.EpochOrder(3, 50)
+    first, second = callbacks.EpochOrder(3, 50), callbacks.EpochOrder(3, 50)
     orders = []
     for epoch in range(3):
         first.on_epoch_begin(epoch)
@@ -133,6 +141,6 @@ def test_a_saved_model_is_read_back_with_its_schedule(digits, split, tmp_path):
 
 
 def test_a_batch_larger_than_the_set_is_told(digits, split):
-    recipe = dataclasses.replace(recipes.RECIPES["one-cycle"], batch_size=5_000)
+    recipe = replace(recipes.RECIPES["one-cycle"], batch_size=5_000)
     with pytest.raises(LabError, match="batches have 5000 pictures, and there are only 1293"):
         trained(digits, split, recipe)
