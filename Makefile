@@ -13,7 +13,7 @@ NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.*' | sort)
 TEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 BROWSER = $(shell command -v chromedriver)
 
-.PHONY: help setup run test lab notebooks strip results bench check
+.PHONY: help setup run test lab notebooks strip results select bench check
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,16 +51,22 @@ notebooks: $(READY)  ## re-execute the source notebooks and record the outputs t
 strip: $(READY)  ## strip the outputs that are not compared from the notebooks
 	$(STRIP) $(NOTEBOOKS)
 
-results: $(READY)  ## train again what the notebooks show from data/results/
+results: $(READY)  ## train again what the notebooks and the README show from data/results/ (an hour)
 	$(BIN)/convnetlab run --run results
 	$(BIN)/convnetlab run --run results-listing -p recipe listing-validated
-	$(BIN)/convnetlab bench --only networks
+	$(BIN)/convnetlab bench
+	for part in networks transfer curves determinism kills; do $(BIN)/convnetlab bench --only $$part; done
 	mkdir -p data/results
 	head -n 21 runs/results/predictions.csv > data/results/first_result.csv
 	cp runs/results-listing/history.csv data/results/listing_history.csv
-	cp runs/bench/networks.csv data/results/networks.csv
+	cp $(addprefix runs/bench/,bench.json bench.csv bench.md networks.csv transfer.csv learning_curves.csv determinism.json kills.json) data/results/
+	cp runs/bench/bench.png docs/
 
-bench: $(READY)  ## measure times, memory and accuracy side by side (about half an hour)
+select: $(READY)  ## rank candidate recipes on validation pictures (a quarter of an hour)
+	$(BIN)/convnetlab bench --select
+	cp runs/bench/selection.csv data/results/
+
+bench: $(READY)  ## train all recipes and their rivals side by side (a quarter of an hour)
 	$(BIN)/convnetlab bench
 
 check: $(READY)  ## check formatting, lint, types and the package's floors

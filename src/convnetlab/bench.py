@@ -1,56 +1,38 @@
 """`convnetlab bench`: times, memory and accuracy, side by side in one sitting.
 
-Every training runs in a process of its own: `python -m convnetlab.bench RECIPE SEED ARCHITECTURE`.
-`convnetlab bench --only convolution` measures the lab's `conv2d` against Keras's alone, in under a
-minute; `--only networks` trains every architecture, and makes the table that the notebooks show.
+Every training runs in a process of its own (`trials`), and the recipes take turns, so that a
+machine that slows down slows them all. Each part writes its table into `runs/bench/`.
 """
 
-import functools
-import json
+import inspect
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from convnetlab import convolution
-from convnetlab.handoff import read_json, write_atomically, write_json
+from convnetlab import figures, trials
+from convnetlab.errors import LabError
+from convnetlab.evaluation import PUBLISHED_ACCURACY, accuracy_interval
+from convnetlab.handoff import read_json, versions, write_atomically, write_json
 from convnetlab.paths import STAGES, runs_folder
+from convnetlab.selection import CANDIDATES
+from convnetlab.trials import Trial
 
 Say = Callable[[str], object]
-BATCH = 32
 
-
-class Shape(NamedTuple):
-    """A convolutional layer: maps of size × size pixels and so many channels, and its filters."""
-
-    size: int
-    channels: int
-    filters: int
-    kernel: int
-    strides: int
-    padding: str
-
-
-# Layers as in small versions of the classical networks, for pictures of 28 or 32 pixels.
-LAYERS = {
-    "LeNet-5, first": Shape(28, 1, 8, 5, 1, "same"),
-    "LeNet-5, second": Shape(14, 8, 16, 5, 1, "valid"),
-    "AlexNet, first": Shape(32, 3, 32, 5, 2, "same"),
-    "AlexNet, second": Shape(16, 32, 64, 5, 1, "same"),
-    "VGG, early": Shape(32, 16, 16, 3, 1, "same"),
-    "VGG, late": Shape(8, 64, 128, 3, 1, "same"),
-    "GoogLeNet, 1 × 1": Shape(16, 64, 32, 1, 1, "same"),
-    "ResNet, early": Shape(28, 16, 16, 3, 1, "same"),
-    "ResNet, halving": Shape(32, 16, 32, 3, 2, "same"),
-    "MobileNet, 1 × 1": Shape(8, 128, 128, 1, 1, "same"),
-}
+QUICK_IMAGES = 10_000
+COMPARED = ("listing", "one-cycle", "sprint", "best")
+MORE_SEEDS = {"sprint": 5}  # of recipes that are cheap enough for more runs than the others
 # What `networks` tells of a network as published.
 PUBLISHED = (
     "year",
@@ -65,100 +47,248 @@ PUBLISHED = (
 START_UPS = {"import convnetlab": ["-c", "import convnetlab"], "--help": ["-m", "convnetlab", "-h"]}
 
 
-def measure(quick: bool, repeats: int = 3, say: Say = print) -> str:
-    """Run everything, write `runs/bench/bench.json` and `.csv`, and return the tables as text.
+def folder() -> Path:
+    """Return where the tables go."""
+    return runs_folder() / "bench"
 
-    The listing's fit and the whole lab's run take turns, as do the recipe's seeds, so that a
-    machine that slows down slows both.
+
+def machine() -> str:
+    """Return what this was measured on, and when."""
+    found = versions()
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, "
+        f"Python {found['python']}, TensorFlow {found['tensorflow']}, {date.today().isoformat()}"
+    )
+
+
+def run(part: str, quick: bool = False, repeats: int | None = None, say: Say = print) -> str:
+    """Measure one of `PARTS`, and return its table as text.
+
+    Raises:
+        LabError: the part knows no `quick`, or no `repeats`.
+    """
+    measure = PARTS[part]
+    takes = inspect.signature(measure).parameters
+    arguments: dict[str, Any] = {"say": say} if "say" in takes else {}
+    for name, value in {"quick": quick, "repeats": repeats}.items():
+        if name in takes:
+            arguments |= {name: value} if value else {}
+        elif value:
+            raise LabError(f"--{name} does not go with this part of the bench ({part}).")
+    return measure(**arguments)
+
+
+def recipes(quick: bool = False, repeats: int = 3, say: Say = print) -> str:
+    """Train all recipes on MNIST's 60,000 pictures, and their rivals once; judge on the test set.
+
+    Writes `bench.json`, `bench.csv`, `bench.md` and `bench.png`; `quick` writes `quick.json` only.
 
     Args:
-        quick: smoke pictures and one seed; written to `quick.json`, and no source of figures.
-        repeats: how often everything is run otherwise, with the seeds 1, 2, …
+        quick: 10,000 pictures and one run of each; no source of figures.
+        repeats: how often each recipe is trained otherwise, with the seeds 1, 2, …
         say: gets a line of progress now and then.
     """
-    seeds = range(1, 2 if quick else repeats + 1)
-    environment = {**os.environ, "CONVNETLAB_SMOKE": "1" if quick else "0"}
-    trainings, labs = [], []
-    for seed in seeds:
-        for recipe in ("listing", "one-cycle"):
-            say(f"recipe {recipe}, seed {seed}")
-            trainings.append(train_apart(recipe, seed, environment))
-            say(f"  {trainings[-1]['train_seconds']:.1f} s")
-        say(f"the whole lab, seed {seed}")
-        labs.append(run_apart(seed, quick, environment))
-        say(f"  {labs[-1]['seconds']:.1f} s")
-    say("the lab's conv2d against Keras's")
-    layers = convolutions(1 if quick else 15)
-    recipes = summarise(pd.DataFrame(trainings))
-    listing_seconds = recipes.loc["listing", "train_seconds"]
-    lab_seconds = statistics.median(lab["seconds"] for lab in labs)
+    images, rounds = (QUICK_IMAGES, 1) if quick else (0, repeats)
+    runs = dict.fromkeys(COMPARED, rounds) | dict.fromkeys(trials.RIVALS, 1)
+    if not quick:
+        runs |= {name: max(rounds, seeds) for name, seeds in MORE_SEEDS.items()}
+    results = [
+        measured(Trial(name, seed, images=images), say)
+        for seed in range(1, max(runs.values()) + 1)
+        for name, count in runs.items()
+        if seed <= count
+    ]
+    table = summarise(pd.DataFrame(results))
+    rows = [{**row, "quick": True} if quick else row for row in as_rows(table)]
+    write_json(folder() / ("quick.json" if quick else "bench.json"), rows)
+    if not quick:
+        write_atomically(folder() / "bench.csv", lambda path: table.to_csv(path))
+        text = as_markdown(table)
+        write_atomically(folder() / "bench.md", lambda path: path.write_text(text, "utf-8"))
+        figure = figures.recipes(table, "What each recipe takes and reaches")
+        write_atomically(folder() / "bench.png", lambda path: path.write_bytes(figure.png))
+    title = "quick: 10,000 pictures, one run each; no source of figures\n" if quick else ""
+    return f"{title}{machine()}\n{table.round(4).to_string()}"
+
+
+def measured(trial: Trial, say: Say) -> dict[str, Any]:
+    """Run a trial in a process of its own, and say what came out."""
+    say(f"{trial.name}, seed {trial.seed}")
+    result = trials.run_apart(trial)
+    say(f"  {result['train_seconds']:.1f} s, accuracy {result['accuracy']:.4f}")
+    return result
+
+
+def summarise(results: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a recipe: median time and memory, mean and spread of the accuracy, speed-up.
+
+    `low` and `high` are Wilson's 95 % interval for the mean accuracy, as of one test set.
+    `seconds_to_target` is `train_seconds` where the mean accuracy reaches what the lab sheet
+    published, else missing. `speedup` is the listing's time over the recipe's.
+    """
+    groups = results.groupby("recipe", sort=False)
+    columns = ["train_seconds", "test_seconds", "peak_memory_mb", "parameters", "epochs"]
+    table = groups[columns].median()
+    table.insert(0, "architecture", groups["architecture"].first())
+    table["runs"] = groups.size()
+    table["accuracy_mean"] = groups["accuracy"].mean()
+    table["accuracy_std"] = groups["accuracy"].std(ddof=1)
+    right, judged = groups["right"].mean().round().astype(int), groups["judged"].first()
+    limits = [accuracy_interval(*pair) for pair in zip(right, judged, strict=True)]
+    table["accuracy_low"], table["accuracy_high"] = zip(*limits, strict=True)
+    reached = table["accuracy_mean"] >= PUBLISHED_ACCURACY
+    table["seconds_to_target"] = table["train_seconds"].where(reached)
+    seconds = table["train_seconds"].to_dict()
+    table["speedup"] = [seconds["listing"] / took for took in seconds.values()]
+    return table.astype({"parameters": "Int64", "epochs": "Int64"})
+
+
+def as_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows ready for JSON: None where something is missing."""
+    rows = table.reset_index().astype(object).to_dict("records")
+    return [
+        {str(key): None if pd.isna(value) else value for key, value in row.items()} for row in rows
+    ]
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Return the table as the README shows it."""
+    lines = [
+        f"Made by `convnetlab bench`: {machine()}.",
+        "",
+        "| recipe | network | epochs | training, s | against the listing | test accuracy, mean | "
+        "95 % interval | runs | peak memory, MiB |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in as_rows(table):
+        epochs = "–" if row["epochs"] is None else row["epochs"]
+        lines.append(
+            f"| {row['recipe']} | {row['architecture'] or '–'} | {epochs} "
+            f"| {row['train_seconds']:.1f} | {row['speedup']:.1f}× | {row['accuracy_mean']:.4f} "
+            f"| {row['accuracy_low']:.4f} to {row['accuracy_high']:.4f} | {row['runs']} "
+            f"| {row['peak_memory_mb']:.0f} |"
+        )
+    listing = table.loc["listing"]
+    inside = listing["accuracy_low"] <= PUBLISHED_ACCURACY <= listing["accuracy_high"]
+    lines += [
+        "",
+        "Training: the median wall time of `fit` on 60,000 pictures, with tracing and input. The "
+        "interval (Wilson) is what another 10,000 test pictures could give. The lab sheet's "
+        f"{PUBLISHED_ACCURACY} is {'consistent' if inside else 'not consistent'} with the "
+        "listing's runs here.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def select(say: Say = print) -> str:
+    """Rank candidates on 10,000 validation pictures; write `selection.csv`, return it as text.
+
+    They learn from the other 50,000. The listing runs along, for its time: a candidate for `best`
+    must not take longer. The test set is not read.
+    """
+    results = []
+    for seed in range(1, max(candidate.seeds for candidate in CANDIDATES.values()) + 1):
+        for name, candidate in CANDIDATES.items():
+            if seed <= candidate.seeds:
+                trial = replace(candidate.trial, seed=seed, judged_on="selection")
+                say(f"candidate {name}")
+                results.append({**measured(trial, say), "recipe": name})
+    table = summarise(pd.DataFrame(results)).rename_axis("candidate")
+    table.insert(0, "for", [CANDIDATES[name].goal for name in table.index])
+    table = table.drop(columns=["seconds_to_target", "test_seconds"]).round(5)
+    write_atomically(folder() / "selection.csv", lambda path: table.to_csv(path))
+    return f"{machine()}\n{table.to_string()}"
+
+
+def determinism(repeats: int = 3, say: Say = print) -> str:
+    """Measure what repeatable trainings cost; write `determinism.json`, return it as text."""
+    results = []
+    for _ in range(repeats):
+        for deterministic in (True, False):
+            trial = Trial("one-cycle", deterministic=deterministic)
+            results.append({**measured(trial, say), "deterministic": deterministic})
+    groups = pd.DataFrame(results).groupby("deterministic")
+    seconds, different = groups["train_seconds"].median(), groups["weights_sha256"].nunique()
     result = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "machine": machine(),
+        "recipe": "one-cycle",
+        "runs": repeats,
+        "seconds": seconds[True],
+        "seconds_otherwise": seconds[False],
+        "ratio": seconds[True] / seconds[False],
+        "different_weights": int(different[True]),
+        "different_weights_otherwise": int(different[False]),
+    }
+    write_json(folder() / "determinism.json", result)
+    return (
+        f"one-cycle, seed 1, {repeats} runs of each: {seconds[True]:.2f} s deterministic, "
+        f"{seconds[False]:.2f} s otherwise (medians), ratio {result['ratio']:.3f}. Different final "
+        f"weights among the runs: {different[True]} and {different[False]}."
+    )
+
+
+def kills(repeats: int = 10, say: Say = print) -> str:
+    """Kill a training at random moments, run it again, and count how often nothing has changed.
+
+    Every fifth time it is killed while a checkpoint is being written.
+    """
+    whole = trials.run_apart(trials.SURVIVOR)["weights_sha256"]
+    same = 0
+    for number in range(1, repeats + 1):
+        moment = number if number % 5 else trials.IN_A_WRITE
+        with tempfile.TemporaryDirectory() as place:
+            trial = replace(trials.SURVIVOR, checkpoints=place)
+            while not trials.kill(trial, moment):  # it was faster than we
+                say("  not hit, once more")
+            kept = sorted(path.name for path in Path(place).glob("epoch-*.npz"))
+            again = trials.run_apart(trial)["weights_sha256"]
+        same += again == whole
+        say(f"killed {moment}: {kept[-1] if kept else 'nothing'} was there; same: {again == whole}")
+    result = {"machine": machine(), "killed": repeats, "same_weights": same}
+    write_json(folder() / "kills.json", result)
+    return f"killed {repeats} times, resumed: {same} with the same final weights"
+
+
+def lab(quick: bool = False, repeats: int = 3, say: Say = print) -> str:
+    """Measure the whole lab's run against the listing's fit, and the command's start-up.
+
+    They take turns. Writes `lab.json`, or with `quick` (smoke pictures, one run) `lab-quick.json`.
+    """
+    trainings, labs = [], []
+    for seed in range(1, 2 if quick else repeats + 1):
+        images = QUICK_IMAGES if quick else 0
+        trainings.append(measured(Trial("listing", seed, images=images), say)["train_seconds"])
+        say(f"the whole lab, seed {seed}")
+        labs.append(run_lab_apart(seed, quick))
+        say(f"  {labs[-1]['seconds']:.1f} s")
+    seconds = statistics.median(run["seconds"] for run in labs)
+    result = {
+        "machine": machine(),
         "quick": quick,
-        "recipes": recipes.reset_index().to_dict("records"),
-        "lab_seconds": lab_seconds,
-        "lab_against_listing_fit": lab_seconds / listing_seconds,
+        "lab_seconds": seconds,
+        "lab_against_listing_fit": seconds / statistics.median(trainings),
         "stages": median_stages(labs),
         "start_up_seconds": {name: start_up(command) for name, command in START_UPS.items()},
-        "convolutions": layers.reset_index().to_dict("records"),
     }
-    folder = runs_folder() / "bench"
-    write_json(folder / ("quick.json" if quick else "bench.json"), result)
-    if not quick:
-        write_atomically(folder / "bench.csv", lambda path: recipes.to_csv(path))
-    return f"{as_text(result, recipes)}\n\n{convolutions_as_text(layers)}"
-
-
-def train_apart(
-    recipe: str, seed: int, environment: dict[str, str], architecture: str = "reference"
-) -> dict[str, Any]:
-    """Train in a fresh process; return what `train_here` measures."""
-    command = [sys.executable, "-m", "convnetlab.bench", recipe, str(seed), architecture]
-    finished = subprocess.run(
-        command,
-        env={**environment, "CONVNETLAB_HEADLESS": "1"},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
+    write_json(folder() / ("lab-quick.json" if quick else "lab.json"), result)
+    starts = ", ".join(f"{name} {took:.2f} s" for name, took in result["start_up_seconds"].items())
+    return "\n\n".join(
+        [
+            result["machine"] + (" (quick: says nothing)" if quick else ""),
+            pd.DataFrame(result["stages"]).round(1).to_string(index=False),
+            f"the whole lab: {seconds:.1f} s, {result['lab_against_listing_fit']:.2f} times the "
+            "listing's fit alone",
+            f"start-up: {starts}",
+        ]
     )
-    answer: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
-    return answer
 
 
-def train_here(recipe_name: str, seed: int, architecture: str) -> dict[str, Any]:
-    """Train a network on MNIST as the notebooks do, and test it once."""
-    import psutil
-
-    from convnetlab import architectures, datasets, evaluation, preprocess, recipes, training
-    from convnetlab.notebooks import peak_memory
-
-    data = datasets.load("mnist")
-    split = preprocess.split(data, 0.1, seed)
-    training.set_seed(seed)
-    model = architectures.build(architecture, data.image_shape, len(data.classes))
-    trained = training.train(model, data, split, recipes.choose(recipe_name), seed)
-    peak = peak_memory(psutil.Process())
-    indices, truth = preprocess.part_of(split, "test")
-    predicted = evaluation.predict(model, data, indices).argmax(axis=1)
-    right = int((predicted == truth).sum())
-    return {
-        "recipe": recipe_name,
-        "seed": seed,
-        "epochs": len(trained.history),
-        "train_seconds": trained.seconds,
-        "accuracy": right / len(truth),
-        "interval": evaluation.accuracy_interval(right, len(truth)),
-        "peak_memory_mb": peak / 2**20,
-        "parameters": model.count_params(),
-    }
-
-
-def run_apart(seed: int, quick: bool, environment: dict[str, str]) -> dict[str, Any]:
+def run_lab_apart(seed: int, quick: bool) -> dict[str, Any]:
     """Run the whole lab as a user would, `convnetlab run`; return its wall time and its stages."""
     command = [sys.executable, "-m", "convnetlab", "run", "--run", "bench-lab", "-p", "seed"]
     command += [str(seed), *(["--smoke"] if quick else [])]
     start = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
     seconds = time.perf_counter() - start
     return {
         "seconds": seconds,
@@ -176,80 +306,6 @@ def start_up(arguments: list[str]) -> float:
     return statistics.median(times)
 
 
-def convolutions(repeats: int = 15) -> pd.DataFrame:
-    """Measure `conv2d` of 32 pictures against Keras and against plain loops, on the CPU.
-
-    Keras is `keras.ops.conv` on tensors, eager or within a `tf.function` (graph), whichever is
-    faster. The loops are `convolve2d` with one filter on one picture, scaled up by count.
-
-    Returns:
-        A row a layer of `LAYERS`: medians in milliseconds (ours, eager, graph, loops), ours over
-        the faster Keras (ours / Keras), and loops / ours.
-    """
-    rows = {name: race(shape, repeats) for name, shape in LAYERS.items()}
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("layer")
-    table["ours / Keras"] = table["ours"] / table[["eager", "graph"]].min(axis=1)
-    table["loops / ours"] = table["loops"] / table["ours"]
-    return table
-
-
-def race(shape: Shape, repeats: int) -> dict[str, str | float]:
-    """Return one layer's shape as text, and the median milliseconds of each way to compute it."""
-    from convnetlab.backend import keras, tf
-
-    size, channels, filters, kernel, strides, padding = shape
-    random = np.random.default_rng(0)
-    images = random.uniform(-1, 1, (BATCH, size, size, channels)).astype(np.float32)
-    weights = random.uniform(-1, 1, (kernel, kernel, channels, filters)).astype(np.float32)
-    tensors = tf.constant(images), tf.constant(weights)
-    eager = functools.partial(keras.ops.conv, strides=strides, padding=padding)
-    graph = tf.function(lambda images, weights: eager(images, weights))
-    ways: dict[str, Callable[[], object]] = {
-        "ours": lambda: convolution.conv2d(images, weights, None, strides, padding),
-        "eager": lambda: eager(*tensors).numpy(),
-        "graph": lambda: graph(*tensors).numpy(),
-    }
-    loops = medians({"loops": lambda: one_map_by_loops(images[0], weights[..., 0], padding)}, 1)
-    # The loops go to every place; with strides, only one in strides² of them is wanted.
-    scale = BATCH * filters / strides**2
-    named = f"{size}×{size}×{channels}, {filters} of {kernel}×{kernel} / {strides}, {padding}"
-    return {"shape": named, **medians(ways, repeats), "loops": loops["loops"] * scale}
-
-
-def one_map_by_loops(
-    image: convolution.Floats, weights: convolution.Floats, padding: str
-) -> convolution.Floats:
-    """Convolve one picture (H, W, C) with one filter (h, w, C), h = w odd, by plain loops."""
-    margin = len(weights) // 2 if padding == "same" else 0
-    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)))
-    channels = range(image.shape[2])
-    maps = [convolution.convolve2d(padded[..., c], weights[..., c]) for c in channels]
-    return np.asarray(np.sum(maps, axis=0), np.float32)
-
-
-def medians(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return each way's median milliseconds; they take turns, after two turns to warm up."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats + 2):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            times[name].append(1000 * (time.perf_counter() - start))
-    return {name: statistics.median(taken[2:]) for name, taken in times.items()}
-
-
-def summarise(trainings: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a recipe: median time and memory, mean and spread of the accuracy, speed-up."""
-    groups = trainings.groupby("recipe", sort=False)
-    table = groups[["train_seconds", "peak_memory_mb", "parameters"]].median()
-    table["runs"] = groups.size()
-    table["accuracy_mean"] = groups["accuracy"].mean()
-    table["accuracy_std"] = groups["accuracy"].std(ddof=0)
-    seconds = table["train_seconds"].to_dict()
-    table["speedup"] = [seconds["listing"] / took for took in seconds.values()]
-    return table
-
-
 def median_stages(labs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a row a stage: median time and cell time, in seconds, and the largest memory, MiB."""
     return [
@@ -263,60 +319,63 @@ def median_stages(labs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def as_text(result: dict[str, Any], recipes: pd.DataFrame) -> str:
-    """Return the tables to print."""
-    starts = ", ".join(f"{name} {took:.2f} s" for name, took in result["start_up_seconds"].items())
-    return "\n\n".join(
-        [
-            f"{result['machine']}" + (" (quick: says nothing)" if result["quick"] else ""),
-            recipes.round(4).to_string(),
-            pd.DataFrame(result["stages"]).round(1).to_string(index=False),
-            f"the whole lab: {result['lab_seconds']:.1f} s, "
-            f"{result['lab_against_listing_fit']:.2f} times the listing's fit alone",
-            f"start-up: {starts}",
-        ]
-    )
+def networks(quick: bool = False, say: Say = print) -> str:
+    """Train every architecture on MNIST, write `networks.csv`, return it as text.
 
-
-def convolutions_as_text(layers: pd.DataFrame) -> str:
-    """Return the table of `convolutions` to print, and the medians over its layers."""
-    against_keras, against_loops = layers[["ours / Keras", "loops / ours"]].median()
-    return (
-        f"conv2d of {BATCH} pictures, milliseconds; loops: measured with one picture and one "
-        f"filter, scaled up by count\n{layers.round(2).to_string()}\n"
-        f"median: {against_keras:.2f} times the time of the faster Keras, eager or graph; "
-        f"{against_loops:.0f} times faster than loops"
-    )
-
-
-def networks(quick: bool, say: Say = print) -> str:
-    """Train every architecture on MNIST, write `runs/bench/networks.csv`, return it as text.
-
-    One training each, with the recipe one-cycle and seed 1, at scale "lab"; beside it what the
-    network costs as published, by our count and in print. `quick` trains on the smoke pictures and
-    writes `networks-quick.csv`.
+    One training each, with the recipe one-cycle and seed 1, at scale "lab", on 54,000 pictures, as
+    in stage 3; beside it what the network costs as published, by our count and in print. `quick`
+    trains on 10,000 pictures and writes `networks-quick.csv`.
     """
     from convnetlab.architectures import ARCHITECTURES
 
-    environment = {**os.environ, "CONVNETLAB_SMOKE": "1" if quick else "0"}
     rows = {}
     for name in ARCHITECTURES:
         say(f"architecture {name}")
-        measured = train_apart("one-cycle", 1, environment, name)
+        changes = {"architecture": name}
+        images = QUICK_IMAGES if quick else 54_000
+        result = measured(Trial("one-cycle", changes=changes, images=images), say)
+        low, high = accuracy_interval(result["right"], result["judged"])
         rows[name] = {
             **costs(name),
-            "epochs": measured["epochs"],
-            "seconds an epoch": round(measured["train_seconds"] / measured["epochs"], 1),
-            "accuracy": measured["accuracy"],
-            "low": round(measured["interval"][0], 4),
-            "high": round(measured["interval"][1], 4),
+            "epochs": result["epochs"],
+            "seconds an epoch": round(result["train_seconds"] / result["epochs"], 1),
+            "accuracy": result["accuracy"],
+            "low": round(low, 4),
+            "high": round(high, 4),
         }
-        say(f"  {rows[name]['seconds an epoch']} s an epoch, accuracy {rows[name]['accuracy']:.4f}")
     # Whole numbers, though some rows have none.
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("network").convert_dtypes()
-    path = runs_folder() / "bench" / ("networks-quick.csv" if quick else "networks.csv")
+    path = folder() / ("networks-quick.csv" if quick else "networks.csv")
     write_atomically(path, lambda file: table.to_csv(file))
     return table.to_string()
+
+
+def study_transfer(quick: bool = False, say: Say = print) -> str:
+    """Compare transfer with training from scratch; write `transfer.csv`, return it as text."""
+    from convnetlab import transfer
+
+    table = transfer.study(quick, say)
+    path = folder() / ("transfer-quick.csv" if quick else "transfer.csv")
+    write_atomically(path, lambda file: table.to_csv(file, index=False))
+    return table.to_string(index=False)
+
+
+def curves(say: Say = print) -> str:
+    """Record five trainings, four of them gone wrong, as `learning_curves.csv`."""
+    from convnetlab import experiments
+
+    table = experiments.learning_curves(say)
+    write_atomically(folder() / "learning_curves.csv", lambda file: table.to_csv(file, index=False))
+    return table.to_string(index=False)
+
+
+def convolution() -> str:
+    """Measure `conv2d` against Keras's; write `convolution.csv`, return it as text."""
+    from convnetlab import races
+
+    table = races.convolutions()
+    write_atomically(folder() / "convolution.csv", lambda file: table.to_csv(file))
+    return races.as_text(table)
 
 
 def costs(name: str) -> dict[str, Any]:
@@ -343,5 +402,14 @@ def costs(name: str) -> dict[str, Any]:
     return row
 
 
-if __name__ == "__main__":
-    print(json.dumps(train_here(sys.argv[1], int(sys.argv[2]), sys.argv[3])))
+PARTS: dict[str, Callable[..., str]] = {
+    "recipes": recipes,
+    "select": select,
+    "lab": lab,
+    "convolution": convolution,
+    "networks": networks,
+    "transfer": study_transfer,
+    "curves": curves,
+    "determinism": determinism,
+    "kills": kills,
+}

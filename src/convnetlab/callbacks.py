@@ -31,8 +31,8 @@ class EpochOrder(keras.callbacks.Callback):  # type: ignore[misc]
 class Record(keras.callbacks.Callback):  # type: ignore[misc]
     """Keep each epoch's measures, the time, the best weights, and a checkpoint if wanted.
 
-    The time is that of the epochs, from the first step's tracing on, without validation and
-    without writing checkpoints.
+    The time is that of `fit`, which is to be called right after this has been made, with tracing
+    and input, without validation and without writing checkpoints.
     """
 
     def __init__(self, progress: Progress, checkpoints: Checkpoints | None) -> None:
@@ -40,10 +40,6 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.progress = progress
         self.checkpoints = checkpoints
-        self.start = 0.0
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Start the clock."""
         self.start = time.perf_counter()
 
     def on_test_begin(self, logs: Any = None) -> None:

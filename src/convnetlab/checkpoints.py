@@ -20,6 +20,7 @@ from convnetlab.handoff import write_atomically
 
 Arrays = list[NDArray[Any]]
 
+BEST = "best.keras"  # beside the checkpoints: the best network of a training that was stopped
 KEPT = 2  # the newest, and the one before it, should the newest be damaged
 
 
@@ -126,7 +127,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove the checkpoints, and their folder if nothing else is in it."""
-        for path in [*self.folder.glob("epoch-*.npz"), *self.folder.glob(".*.npz")]:
-            path.unlink()
+        for pattern in ("epoch-*.npz", ".*.npz", BEST):
+            for path in self.folder.glob(pattern):
+                path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()

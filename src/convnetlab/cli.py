@@ -25,7 +25,8 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo(
                 "\nStopped. What the finished stages made is kept and valid; go on with "
-                "`convnetlab run --from STAGE`, with the same --run NAME.",
+                "`convnetlab run --from STAGE`, with the same --run NAME and parameters. A "
+                "training goes on after its last finished epoch.",
                 err=True,
             )
             context.exit(130)
@@ -101,30 +102,31 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option("--quick", is_flag=True, help="Small subset and one seed: tries the command only.")
-@click.option(
-    "--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each."
-)
+@click.option("--quick", is_flag=True, help="Few pictures, one run: tries the command only.")
+@click.option("--repeats", type=click.IntRange(1), help="Runs of each; 3 unless told.")
 @click.option(
     "--only",
-    type=click.Choice(["convolution", "networks"]),
-    help="Measure the lab's conv2d against Keras's alone, or train every architecture.",
+    type=click.Choice(
+        ["lab", "convolution", "networks", "transfer", "curves", "determinism", "kills"]
+    ),
+    help="Measure something else instead; see below.",
 )
-def bench(quick: bool, repeats: int, only: str | None) -> None:
-    """Measure run, recipes, memory, start-up and convolution, side by side, into runs/bench/.
+@click.option("--select", is_flag=True, help="Rank candidate recipes on validation pictures.")
+def bench(quick: bool, repeats: int | None, only: str | None, select: bool) -> None:
+    """Train all recipes and their rivals on MNIST, side by side, into runs/bench/.
 
-    With --only networks, train every architecture into runs/bench/networks.csv instead.
+    \b
+    --only lab          the whole lab's run, its stages, and the command's start-up
+    --only convolution  the lab's conv2d against Keras's, and against loops
+    --only networks     every architecture, trained once: networks.csv
+    --only transfer     transfer against training from scratch: transfer.csv
+    --only curves       five trainings, four of them gone wrong: learning_curves.csv
+    --only determinism  what repeatable trainings cost
+    --only kills        trainings killed at ten moments and resumed
     """
     from convnetlab import bench
 
-    if only and repeats != 3:
-        raise LabError("--repeats does not go with --only. Leave out one of them.")
-    if only == "convolution" and quick:
-        raise LabError("--only convolution takes no --quick; it is quick by itself.")
+    if select and only:
+        raise LabError("--select does not go with --only. Leave out one of them.")
     say = functools.partial(click.echo, err=True)
-    if only == "convolution":
-        click.echo(bench.convolutions_as_text(bench.convolutions()))
-    elif only == "networks":
-        click.echo(bench.networks(quick, say))
-    else:
-        click.echo(bench.measure(quick, repeats, say))
+    click.echo(bench.run("select" if select else only or "recipes", quick, repeats, say))

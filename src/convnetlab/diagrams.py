@@ -14,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 from numpy.typing import NDArray
 
-from convnetlab import convolution
+from convnetlab import convolution, optimisers
 from convnetlab.figures import BLUE, GREY, ORANGE, LabFigure
 
 GREEN, PURPLE, SKY = "#009E73", "#CC79A7", "#56B4E9"
@@ -594,4 +594,62 @@ def beyond_classification(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> 
             shade = np.zeros((*mask.shape, 4))
             shade[mask] = (0.34, 0.71, 0.91, 0.75)
             axes.imshow(shade)
+    return figure
+
+
+def descent(weights: NDArray[np.float64], title: str) -> LabFigure:
+    """Draw a walk down the parabola loss = weight², and its loss step by step.
+
+    Args:
+        weights: the weight after 0, 1, 2, … steps, (steps + 1,).
+        title: the figure's title.
+    """
+    losses = weights**2
+    told = (
+        f"{title}: {len(weights) - 1} steps take the loss from {losses[0]:.3g} to {losses[-1]:.3g}."
+    )
+    figure = LabFigure(told, 9, 3.8)
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2)
+    reach = 1.1 * max(1.5, float(np.abs(weights).max()))
+    valley = np.linspace(-reach, reach, 200)
+    left.plot(valley, valley**2, color=GREY)
+    left.plot(weights, losses, "o-", color=ORANGE)
+    left.plot(weights[0], losses[0], "s", color=BLUE, ms=9, label="start")
+    left.set(xlabel="weight", ylabel="loss")
+    left.legend(loc="upper center")
+    right.plot(losses, "o-", color=ORANGE)
+    right.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    right.set_title(f"loss after {len(weights) - 1} steps: {losses[-1]:.3g}", fontsize=10)
+    return figure
+
+
+def optimiser_path(path: NDArray[np.float64], title: str) -> LabFigure:
+    """Draw a walk down the valley of `optimisers`: on its map, and its loss step by step.
+
+    Args:
+        path: the two weights after 0, 1, 2, … steps, (steps + 1, 2).
+        title: the figure's title.
+    """
+    losses = optimisers.valley(path)
+    steps = len(path) - 1
+    first = f"{title}: {steps} steps take the loss from {losses[0]:.3g} to {losses[-1]:.3g}"
+    figure = LabFigure(f"{first}; its lowest was {losses.min():.3g}.", 10, 4)
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
+    along, across = np.meshgrid(np.linspace(-5, 5, 201), np.linspace(-2, 2, 101))
+    heights = optimisers.valley(np.stack([along, across], axis=-1))
+    left.contour(along, across, heights, np.geomspace(0.1, 50, 9), colors=GREY, linewidths=0.7)
+    left.plot(path[:, 0], path[:, 1], "o-", color=ORANGE, ms=4, lw=1.2)
+    left.plot(*path[0], "s", color=BLUE, ms=9, label="start")
+    left.plot(0, 0, "*", color=GREEN, ms=14, label="lowest point")
+    left.set(xlim=(-5, 5), ylim=(-2, 2), xlabel="first weight", ylabel="second weight")
+    left.set_title("the valley from above, lines of equal loss", fontsize=10)
+    left.legend(loc="upper right")
+    right.plot(losses, "o-", color=ORANGE, ms=4, lw=1.2)
+    right.axhline(losses[0], color=GREY, ls="--", lw=1)
+    right.set(yscale="log", xlabel="step", ylabel="loss (logarithmic)")
+    right.set_ylim(max(1e-6, losses.min() / 2), min(1e4, losses.max() * 2))
+    right.set_title(f"after {steps} steps: {losses[-1]:.2g}", fontsize=10)
+    right.grid(alpha=0.3)
     return figure

@@ -13,7 +13,7 @@ import numpy as np
 from IPython.display import display
 from numpy.typing import NDArray
 
-from convnetlab import convolution, diagrams, kernels
+from convnetlab import convolution, diagrams, kernels, optimisers
 from convnetlab.figures import LabFigure
 
 Floats = NDArray[np.float32]
@@ -131,5 +131,51 @@ def explain_receptive_field(image: Floats) -> Explainer:
             (size, stride, 2**depth if doubled else 1) for depth in range(controls["layers"].value)
         ]
         return diagrams.receptive_field(image, stack, "What one unit sees of the picture")
+
+    return Explainer(controls, draw)
+
+
+def explain_descent(walk: Callable[[float], NDArray[np.float64]]) -> Explainer:
+    """Return an explainer of the learning rate: one slider, and the walk down a parabola.
+
+    Args:
+        walk: returns the weights after 0, 1, 2, … steps with a learning rate, (steps + 1,).
+    """
+    style = {"description_width": "8em"}
+    rate = widgets.FloatSlider(
+        0.1, min=0.01, max=1.1, step=0.01, description="learning rate", style=style
+    )
+
+    def draw() -> LabFigure:
+        return diagrams.descent(
+            walk(rate.value), f"Gradient descent, learning rate {rate.value:.2f}"
+        )
+
+    return Explainer({"learning_rate": rate}, draw)
+
+
+def explain_optimisers() -> Explainer:
+    """Return an explainer of how optimisers walk down a long, narrow valley."""
+    style = {"description_width": "8em"}
+    rate = widgets.FloatLogSlider(
+        10**-1.7, min=-3, max=0, step=0.1, description="learning rate", readout_format=".3f"
+    )
+    momentum = widgets.FloatSlider(0.9, min=0, max=0.99, step=0.01, description="momentum")
+    controls = {
+        "optimiser": menu("optimiser", list(optimisers.STEPS)),
+        "learning_rate": rate,
+        "momentum": momentum,
+        "steps": slider("steps", 1, 100, 40),
+    }
+    for control in (rate, momentum):
+        control.style = style
+
+    def draw() -> LabFigure:
+        name = controls["optimiser"].value
+        momentum.disabled = name == "SGD"
+        path = optimisers.walk(name, rate.value, momentum.value, controls["steps"].value)
+        kept = "" if name == "SGD" else f", momentum {momentum.value:.2f}"
+        title = f"{name}, learning rate {rate.value:.3f}{kept}"
+        return diagrams.optimiser_path(path, title)
 
     return Explainer(controls, draw)

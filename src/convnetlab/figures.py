@@ -105,6 +105,20 @@ def image_grid(
     return figure
 
 
+def image_rows(rows: Mapping[str, NDArray[np.uint8]], title: str) -> LabFigure:
+    """Draw rows of pictures, uint8 (N, H, W, C), each row with its name at the left."""
+    count = max(len(images) for images in rows.values())
+    alt = f"{title}: {count} pictures a row; the rows are {', '.join(rows)}."
+    figure = LabFigure(alt, 1.2 * count + 1.2, 1.25 * len(rows) + 0.5)
+    figure.suptitle(title)
+    grid = figure.subplots(len(rows), count, squeeze=False)
+    for line, (name, images) in zip(grid, rows.items(), strict=True):
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for axes, image in zip(line, images, strict=False):
+            show_picture(axes, image)
+    return figure
+
+
 def prediction_grid(
     images: NDArray[np.uint8], predictions: pd.DataFrame, classes: Sequence[str], title: str
 ) -> LabFigure:
@@ -224,27 +238,6 @@ def learning_rates(rates: Sequence[float], title: str) -> LabFigure:
     return figure
 
 
-def descent(paths: Mapping[str, NDArray[np.float64]], title: str) -> LabFigure:
-    """Draw walks down the parabola loss = weight²: one panel a learning rate.
-
-    Args:
-        paths: the weights after 0, 1, 2, … steps, (steps+1,), by name.
-        title: the figure's title.
-    """
-    alt = f"{title}: {', '.join(f'{name} ends at {path[-1]:.2f}' for name, path in paths.items())}."
-    figure = LabFigure(alt, 3.1 * len(paths), 3.4)
-    figure.suptitle(title)
-    panels = figure.subplots(1, len(paths), sharey=True, squeeze=False).flat
-    for axes, (name, path) in zip(panels, paths.items(), strict=True):
-        reach = max(1.5, float(np.abs(path).max()) * 1.1)
-        weights = np.linspace(-reach, reach, 200)
-        axes.plot(weights, weights**2, color=GREY)
-        axes.plot(path, path**2, "o-", color=ORANGE)
-        axes.set(title=name, xlabel="weight")
-    figure.axes[0].set_ylabel("loss")
-    return figure
-
-
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> LabFigure:
     """Draw a confusion matrix (truth by row, prediction by column), a number in every cell."""
     mistakes = int(matrix.sum() - np.trace(matrix))
@@ -281,4 +274,223 @@ def filters(kernels: NDArray[np.float32], title: str) -> LabFigure:
     axes.set(title=title, xticks=[], yticks=[])
     axes.set_frame_on(False)
     figure.colorbar(drawn, ax=axes, shrink=0.6, label="weight")
+    return figure
+
+
+# Told apart without colour, too: colour, marker, line.
+STYLES = (
+    (BLUE, "o", "-"),
+    (ORANGE, "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#CC79A7", "D", ":"),
+    (GREY, "v", (0, (5, 1))),
+)
+
+
+def range_test(table: pd.DataFrame, suggested: float, title: str) -> LabFigure:
+    """Draw the loss of a learning-rate range test, and the rate that is read off it.
+
+    Args:
+        table: as `experiments.learning_rate_range` makes it.
+        suggested: the rate.
+        title: the figure's title.
+    """
+    rates, smoothed = table["learning_rate"], table["smoothed"]
+    lowest = float(rates.iloc[int(smoothed.argmin())])
+    figure = LabFigure(
+        f"{title}: the smoothed loss begins at {smoothed.iloc[0]:.2f}, is lowest, "
+        f"{smoothed.min():.2f}, at the rate {lowest:.2g}, and ends at {smoothed.iloc[-1]:.2f}; "
+        f"suggested is {suggested:.2g}.",
+        8,
+        3.8,
+    )
+    axes = figure.subplots()
+    axes.plot(rates, table["loss"], ".", color=GREY, alpha=0.5, label="loss of a batch")
+    axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
+    axes.plot([lowest], [smoothed.min()], "v", color=BLUE, ms=9, label=f"lowest, at {lowest:.2g}")
+    label = f"suggested: {suggested:.2g}"
+    axes.axvline(suggested, color=ORANGE, linestyle="--", linewidth=2, label=label)
+    axes.set_ylim(0, 1.5 * smoothed.iloc[0])  # what lies above has flown off
+    axes.set(title=title, xscale="log", xlabel="learning rate (logarithmic)", ylabel="loss (nats)")
+    axes.legend(loc="lower left")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def schedules(rates: pd.DataFrame, losses: pd.DataFrame, title: str) -> LabFigure:
+    """Draw learning rates by step, and validation losses by epoch; a line a schedule.
+
+    Args:
+        rates: a row a step, a column a schedule.
+        losses: a row an epoch, the same columns.
+        title: the figure's title.
+    """
+    ends = ", ".join(f"{name} at {value:.3f}" for name, value in losses.iloc[-1].items())
+    figure = LabFigure(f"{title}: the validation losses end with {ends}.", 10, 4.2)
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2)
+    for (colour, marker, line), name in zip(STYLES, map(str, rates), strict=False):
+        left.plot(range(1, len(rates) + 1), rates[name], color=colour, ls=line, label=name)
+        right.plot(losses[name], color=colour, ls=line, marker=marker, label=name)
+    left.set(title="learning rate", xlabel="training step", ylabel="learning rate")
+    right.set(title="validation loss", xlabel="epoch", ylabel="loss (nats)")
+    right.xaxis.get_major_locator().set_params(integer=True)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=len(STYLES))
+    return figure
+
+
+def remedies(curves: pd.DataFrame, title: str) -> LabFigure:
+    """Draw training and validation loss by epoch, a line a remedy against over-fitting.
+
+    Args:
+        curves: as `experiments.compare_remedies` makes it; means over the seeds are drawn.
+        title: the figure's title.
+    """
+    means = curves.groupby(["remedy", "epoch"], sort=False)[["loss", "val_loss"]].mean()
+    names = curves["remedy"].unique()
+    ends = [f"{name} at {means.loc[name]['val_loss'].iloc[-1]:.3f}" for name in names]
+    figure = LabFigure(f"{title}: the validation losses end with {', '.join(ends)}.", 10, 4.2)
+    figure.suptitle(title)
+    panels = figure.subplots(1, 2, sharey=True)
+    named = {"loss": "training loss", "val_loss": "validation loss"}
+    for axes, (measure, panel) in zip(panels, named.items(), strict=True):
+        for (colour, marker, line), name in zip(STYLES, names, strict=False):
+            values = means.loc[name][measure]
+            axes.plot(values, color=colour, ls=line, marker=marker, markevery=4, ms=5, label=name)
+        axes.set(title=panel, xlabel="epoch", ylabel="loss (nats)")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    plain = means.loc["none"]["val_loss"]
+    lowest = f"lowest without a remedy: epoch {plain.idxmin()}"
+    panels[1].plot([plain.idxmin()], [plain.min()], "*", color="black", ms=12, label=lowest)
+    panels[1].yaxis.set_tick_params(labelleft=True)
+    panels[1].legend()
+    return figure
+
+
+def unlabelled_curves(curves: pd.DataFrame, title: str) -> LabFigure:
+    """Draw loss above accuracy, training beside validation, a column a curve.
+
+    Args:
+        curves: as `experiments.learning_curves` makes it; its causes are not shown.
+        title: the figure's title.
+    """
+    groups = {str(letter): group for letter, group in curves.groupby("curve")}
+    ends = [
+        f"{letter}: training loss {last['loss']:.2f}, validation loss {last['val_loss']:.2f}, "
+        f"accuracies {last['accuracy']:.2f} and {last['val_accuracy']:.2f}"
+        for letter, last in ((letter, group.iloc[-1]) for letter, group in groups.items())
+    ]
+    figure = LabFigure(f"{title}. At the end, {'; '.join(ends)}.", 2.4 * len(groups), 5.2)
+    figure.suptitle(title)
+    grid = figure.subplots(2, len(groups), sharex=True, sharey="row", squeeze=False)
+    for column, (letter, group) in zip(grid.T, groups.items(), strict=True):
+        for axes, measure in zip(column, ("loss", "accuracy"), strict=True):
+            axes.plot(group["epoch"], group[measure], color=BLUE, label="training")
+            validation = group[f"val_{measure}"]
+            axes.plot(group["epoch"], validation, "--", color=ORANGE, label="validation")
+            axes.grid(alpha=0.3)
+        column[0].set_title(f"curve {letter}")
+        column[1].set_xlabel("epoch")
+    grid[0, 0].set_ylabel("loss (nats)")
+    grid[1, 0].set_ylabel("accuracy (share)")
+    grid[1, 0].set_ylim(0, 1.05)
+    grid[0, 0].legend(loc="lower left", fontsize=8)
+    return figure
+
+
+# Colour, marker and line of each way to use a trained base, and of what they are held against.
+WAYS = {
+    "from scratch": ("#000000", "s", "--"),
+    "untrained features": (GREY, "x", ":"),
+    "trained features": (BLUE, "o", "-"),
+    "new head": ("#009E73", "^", "-"),
+    "fine-tuned": (ORANGE, "D", "-"),
+}
+
+
+def transfer(table: pd.DataFrame, title: str) -> LabFigure:
+    """Draw the accuracy of every way to use a trained base, by the number of examples.
+
+    A point is the mean over the seeds, a bar one standard deviation up and one down; with a single
+    seed there are no bars.
+
+    Args:
+        table: as `transfer.compare` makes it: `method`, `examples`, `seed`, `accuracy`.
+        title: the figure's title.
+    """
+    groups = table.groupby(["method", "examples"])["accuracy"]
+    means, spreads = groups.mean(), groups.std(ddof=1)
+    seeds, sizes = table["seed"].nunique(), sorted(table["examples"].unique())
+    figure = LabFigure(f"{title}. {transfer_in_words(means, sizes)}", 8, 4.6)
+    axes = figure.subplots()
+    ways = [name for name in WAYS if name in means.index]
+    for number, name in enumerate(ways):
+        colour, marker, line = WAYS[name]
+        # A little beside each other, so that no bar hides another one.
+        places = [size * 1.035 ** (number - len(ways) / 2 + 0.5) for size in sizes]
+        axes.errorbar(
+            places,
+            means[name],
+            spreads[name] if seeds > 1 else None,
+            label=name,
+            color=colour,
+            marker=marker,
+            linestyle=line,
+            markersize=5,
+            capsize=3,
+        )
+    bars = f"mean ± standard deviation, {seeds} seeds" if seeds > 1 else "one seed"
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.set(title=title, xlabel="examples a class", ylabel=f"accuracy ({bars})")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def transfer_in_words(means: pd.Series, sizes: Sequence[int]) -> str:
+    """Say how good scratch and the best of the other ways are with the fewest and most examples."""
+    sentences = []
+    for size in (sizes[0], sizes[-1])[: len(sizes)]:
+        here = means.xs(size, level="examples").sort_values(ascending=False)
+        scratch = here.pop("from scratch")
+        sentences.append(
+            f"With {size:,} examples a class training from scratch reaches {scratch:.3f}, "
+            f"and the best of the others, {here.index[0]}, {here.iloc[0]:.3f}."
+        )
+    return " ".join(sentences)
+
+
+def recipes(table: pd.DataFrame, title: str) -> LabFigure:
+    """Draw what each recipe takes, and what it reaches.
+
+    Args:
+        table: a row a recipe, by name: `train_seconds`, `accuracy_mean`, `accuracy_low`,
+            `accuracy_high` (0..1) and `speedup`.
+        title: the figure's title.
+    """
+    rows = [row for _, row in table.iterrows()]
+    told = [f"{row.name}: {row['train_seconds']:.1f} s, {row['accuracy_mean']:.2%}" for row in rows]
+    figure = LabFigure(f"{title}. {'; '.join(told)}.", 9, 1.6 + 0.45 * len(rows))
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+    places = np.arange(len(rows))
+    bars = left.barh(places, table["train_seconds"], color=BLUE)
+    times = [f"{row['train_seconds']:.1f} s, {row['speedup']:.1f}×" for row in rows]
+    is_lazy = table["train_seconds"] < 0.5
+    labels = np.where(is_lazy, "nothing to train", times)
+    left.bar_label(bars, list(labels), padding=3)
+    left.set_xlim(0, 1.35 * table["train_seconds"].max())
+    left.set_yticks(places, list(table.index))
+    left.invert_yaxis()
+    left.set_xlabel("training, seconds (and how many times faster than the listing)")
+    mean = 100 * table["accuracy_mean"]
+    spread = [mean - 100 * table["accuracy_low"], 100 * table["accuracy_high"] - mean]
+    right.errorbar(mean, places, xerr=spread, fmt="o", color=ORANGE, capsize=4)
+    right.set_xlabel("test accuracy, %, with its 95 % interval")
+    right.grid(axis="x", alpha=0.4)
     return figure

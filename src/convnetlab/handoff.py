@@ -49,18 +49,35 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     Args:
         path: the file to make; its folder is made if missing.
         write: gets the temporary file's path, which has the same ending.
+
+    Raises:
+        LabError: the disk is full, or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    except OSError as error:
+        raise not_written(path, error) from None
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        raise not_written(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def not_written(path: Path, error: OSError) -> LabError:
+    """Return the error to show when a file could not be written."""
+    reason = error.strerror or str(error)
+    return LabError(
+        f"{path} could not be written: {reason}. Nothing that was there before has changed. "
+        "Free space, or choose a folder that you may write to, and run this again."
+    )
 
 
 def write_json(path: Path, value: object) -> Path:
@@ -113,6 +130,7 @@ class Run:
         write: Callable[[Path], object],
         parameters: Mapping[str, object],
         parents: Sequence[str] = (),
+        notes: Mapping[str, object] | None = None,
     ) -> Path:
         """Write the artefact `name` and its record, both atomically.
 
@@ -121,6 +139,7 @@ class Run:
             write: fills the file whose path it gets.
             parameters: the notebook's parameters that it depends on, `seed` among them.
             parents: names of the artefacts that it was made from.
+            notes: what else is worth knowing of how it was made, such as the device.
         """
         if MAKERS.get(name) != self.stage:
             raise ValueError(f"{self.stage} does not make {name!r}; see handoff.MAKERS")
@@ -136,6 +155,7 @@ class Run:
             },
             "parameters": dict(parameters),
             "seed": parameters.get("seed"),
+            "notes": dict(notes or {}),
             "versions": versions(),
         }
         write_json(record_path(path), record)

@@ -29,6 +29,7 @@ from convnetlab.handoff import (
     write_json,
 )
 from convnetlab.paths import FURTHER, STAGES, notebooks_folder, side_trips
+from convnetlab.recipes import Recipe, choose
 from convnetlab.report import write_report
 
 Literal = bool | int | float | str
@@ -145,6 +146,16 @@ def choose_parameters(
     return chosen
 
 
+def check_recipe(values: Mapping[str, Literal]) -> Recipe:
+    """Return the recipe that stage 3's parameters choose.
+
+    Raises:
+        LabError: there is none of that name, or `epochs` or `learning_rate` is out of range.
+    """
+    name, epochs, rate = (values[key] for key in ("recipe", "epochs", "learning_rate"))
+    return choose(str(name), int(epochs), float(rate))
+
+
 def earlier_parameters(run: Run, first: int) -> dict[str, Literal]:
     """Return the parameters of the stages before `first`, as their artefacts' records tell them.
 
@@ -170,7 +181,8 @@ def run_lab(
 
     Args:
         name: the run's name; an existing run is run again in place.
-        given: names and values of parameters, as text.
+        given: names and values of parameters, as text. With a recipe comes the architecture that
+            it was chosen for, unless another one is given.
         smoke: use a small subset of the pictures.
         first: the stage, 1 to 4, to begin with, or `FURTHER`; the earlier stages' artefacts must
             be there.
@@ -187,6 +199,9 @@ def run_lab(
     if smoke and first > 1:
         raise LabError("--smoke decides which pictures stage 1 takes. Leave out --from or --smoke.")
     chosen = choose_parameters(given, defaults, first)
+    wanted_recipe = check_recipe({**defaults[STAGES[2]], **chosen})
+    if "recipe" in chosen and first <= 2:
+        chosen.setdefault("architecture", wanted_recipe.architecture)
     # Read before anything is made: a run that is not there is not begun in the middle.
     inherited = earlier_parameters(Run(run_folder(name), ""), first)
     run = open_run(name, len(STAGES))

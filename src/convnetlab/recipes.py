@@ -86,6 +86,27 @@ RECIPES = {
     "one-cycle": Recipe(
         learning_rate=0.2, batch_size=128, epochs=3, schedule="one-cycle", nesterov=True
     ),
+    "sprint": Recipe(
+        architecture="strided",
+        learning_rate=0.4,
+        batch_size=192,
+        epochs=2,
+        schedule="one-cycle",
+        warm_up=0.15,
+        nesterov=True,
+        label_smoothing=0.05,
+    ),
+    "best": Recipe(
+        architecture="minivgg",
+        learning_rate=0.5,
+        batch_size=256,
+        epochs=6,
+        schedule="one-cycle",
+        warm_up=0.2,
+        nesterov=True,
+        augmentation="affine",
+        weight_decay=5e-4,
+    ),
     "listing": LISTING,
     # The same, on fewer pictures, with the validation curve that the sheet never drew.
     "listing-validated": replace(LISTING, validate=True),

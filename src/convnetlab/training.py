@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from convnetlab.augmentation import affine
 from convnetlab.backend import keras, tf
 from convnetlab.callbacks import EpochLines, EpochOrder, Record, StopAtNonsense, state_of
-from convnetlab.checkpoints import Checkpoints, Progress
+from convnetlab.checkpoints import BEST, Checkpoints, Progress
 from convnetlab.datasets import Dataset
 from convnetlab.errors import LabError
 from convnetlab.handoff import write_atomically
@@ -28,6 +28,7 @@ Pixels = NDArray[np.uint8]
 Part = tuple[Integers, Integers]  # indices and labels
 
 STEPS_PER_EXECUTION = 32  # steps that TensorFlow takes before it comes back to Python
+BATCHES_A_FETCH = 16  # Python is slow: it fetches many batches' pictures at once
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def tell_stopped(
         f"epoch {progress.best_epoch}, the best so far."
     )
     if checkpoints:
-        path = write_atomically(checkpoints / "best.keras", lambda file: model.save(file))
+        path = write_atomically(checkpoints / BEST, lambda file: model.save(file))
         print(f"They are in {path}, too. Train again to go on with epoch {progress.epoch + 1}.")
 
 
@@ -208,23 +209,25 @@ def fit(
     if progress.epoch == recipe.epochs:
         return
     order = EpochOrder(seed, len(learn[0]))
+    inputs = None
+    if not recipe.listing_input:
+        inputs = streams(dataset, learn, held_out, recipe, order)
+    elif not kept:
+        inputs = arrays(dataset, learn, held_out, recipe)
     shown = [EpochLines(recipe.epochs)] if is_headless() else []
     more = {
         "callbacks": [order, Record(progress, kept), StopAtNonsense(), *shown],
         "verbose": 0 if is_headless() else 1,
     }
-    if not recipe.listing_input:
-        inputs = streams(dataset, learn, held_out, recipe, order)
+    if inputs:
         core.fit(**inputs, initial_epoch=progress.epoch, epochs=recipe.epochs, **more)
-    elif not kept:
-        core.fit(**arrays(dataset, learn, held_out, recipe), epochs=recipe.epochs, **more)
-    else:
-        # Keras shuffles arrays itself, and cannot take that up again in the middle of a training.
-        for epoch in range(progress.epoch, recipe.epochs):
-            order.on_epoch_begin(epoch)
-            shuffled = learn[0][order.order], learn[1][order.order]
-            inputs = arrays(dataset, shuffled, held_out, recipe)
-            core.fit(**inputs, shuffle=False, initial_epoch=epoch, epochs=epoch + 1, **more)
+        return
+    # Keras shuffles arrays itself, and cannot take that up again in the middle of a training.
+    for epoch in range(progress.epoch, recipe.epochs):
+        order.on_epoch_begin(epoch)
+        shuffled = learn[0][order.order], learn[1][order.order]
+        inputs = arrays(dataset, shuffled, held_out, recipe)
+        core.fit(**inputs, shuffle=False, initial_epoch=epoch, epochs=epoch + 1, **more)
 
 
 def streams(
@@ -238,7 +241,7 @@ def streams(
 
 
 def augmented(order: EpochOrder, count: int) -> Callable[[Pixels, int], Pixels]:
-    """Return what changes the batch that begins at a place 0..count-1 of the present epoch."""
+    """Return what changes pictures, the first of which has a place 0..count-1 in the epoch."""
     return lambda images, start: affine(images, (order.seed, order.epoch * count + start))
 
 
@@ -335,13 +338,14 @@ def batches(
         labels: their classes, (N,).
         batch_size: pictures a batch; the last one may be smaller.
         order: asked at the beginning of each pass for an order of 0..N-1; else as they stand.
-        augment: changes the pictures of the batch that begins at a place 0..N-1.
+        augment: changes the pictures fetched at once, of which the first has a place 0..N-1.
     """
 
     def generate() -> Iterator[tuple[Pixels, Integers]]:
         places = order() if order else np.arange(len(indices))
-        for start in range(0, len(places), batch_size):
-            chosen = places[start : start + batch_size]
+        chunk = BATCHES_A_FETCH * batch_size
+        for start in range(0, len(places), chunk):
+            chosen = places[start : start + chunk]
             images = fetch(indices[chosen])
             yield augment(images, start) if augment else images, labels[chosen]
 
@@ -354,6 +358,7 @@ def batches(
         ),
     )
     count = steps_per_epoch(len(indices), batch_size)
+    stream = stream.rebatch(batch_size)
     stream = stream.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4)
     # There is nothing to tune here, and when a fit ends TensorFlow would wait for its tuning
     # thread's current sleep, which doubles each time: up to as long as the whole fit took.

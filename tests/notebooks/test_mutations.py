@@ -9,6 +9,14 @@ from test_source import NOTEBOOKS, code, grader
 
 from convnetlab.paths import STAGES, side_trips
 
+CAUSES = {
+    "A": "learning rate too low",
+    "B": "over-fitting",
+    "C": "good",
+    "D": "labels shuffled",
+    "E": "learning rate too high",
+}
+
 # What a student who holds a typical misconception writes, and a word of the message that helps.
 MISCONCEPTIONS = {
     "wrapped-sum": [
@@ -250,6 +258,145 @@ MISCONCEPTIONS = {
         ("find_mistakes = lambda t, p, c, n: np.argsort(-c[t != p])[:n]", ""),
         ("find_mistakes = lambda t, p, c, n: np.flatnonzero(t != p)[:n]", "sort by confidence"),
         ("find_mistakes = lambda t, p, c, n: [2, 4]", "all three"),
+    ],
+    "target-labels": [
+        ("target_labels = lambda labels, first: labels - first", "left out"),
+        ("target_labels = lambda labels, first: labels[labels >= first]", "count from 0"),
+        ("target_labels = lambda labels, first: labels % first", "same label"),
+        ("target_labels = lambda labels, first: np.unique(labels[labels >= first] - first)", "Exp"),
+    ],
+    "pick": [
+        (
+            "pick = lambda rows, n, seed: rows.groupby('label').sample(n, random_state=seed)",
+            "a leak",
+        ),
+        (
+            "def pick(rows, n, seed):\n"
+            "    train = rows[rows['part'] == 'train']\n"
+            "    return train.sample(n * train['label'].nunique(), random_state=seed)",
+            "of each class",
+        ),
+        (
+            "pick = lambda rows, n, seed: rows[rows['part'] == 'train'].groupby('label').head(n)",
+            "another seed",
+        ),
+        (
+            "pick = lambda rows, n, seed: rows[rows['part'] == 'train'].groupby('label').sample(n)",
+            "same seed",
+        ),
+        (
+            "pick = lambda rows, n, seed: rows[rows['part'] == 'train'].groupby('label')"
+            ".sample(n, random_state=seed, replace=True)",
+            "different pictures",
+        ),
+    ],
+    "cut": [
+        (
+            "cut = lambda model, name: keras.Model(model.inputs[0], model.get_layer(name).output)",
+            "the output of",
+        ),
+        (
+            "cut = lambda model, name: keras.models.clone_model("
+            "keras.Model(model.inputs[0], model.get_layer(name).input))",
+            "random weights",
+        ),
+        ("cut = lambda model, name: model.get_layer(name).input", "Expected a model"),
+    ],
+    "left-to-train": [
+        ("left_to_train = 541_725", "frozen ones, too|the frozen ones too"),
+        ("left_to_train = 320", "those are the frozen"),
+        ("left_to_train = 505", "last layer alone"),
+        ("left_to_train = 541_910", "ten classes"),
+        ("left_to_train = 540_900", "Expected"),
+    ],
+    "pick-rate": [
+        ("pick_rate = lambda rates, losses: np.argmin(losses)", "position"),
+        ("pick_rate = lambda rates, losses: losses.min()", "lowest loss"),
+        ("pick_rate = lambda rates, losses: rates[np.argmin(losses)]", "edge"),
+        ("pick_rate = lambda rates, losses: rates[np.argmax(losses)] / 10", "fly off"),
+        ("pick_rate = lambda rates, losses: rates[np.argmin(np.diff(losses))] / 10", "Expected"),
+    ],
+    "drop": [
+        ("drop = lambda values, kept, rate: values * kept", "Not scaled"),
+        ("drop = lambda values, kept, rate: values * kept / rate", "share dropped"),
+        ("drop = lambda values, kept, rate: values * kept * (1 - rate)", "scaled down"),
+        ("drop = lambda values, kept, rate: values[kept] / (1 - rate)", "shape"),
+        ("drop = lambda values, kept, rate: values * ~kept / (1 - rate)", "kept is False"),
+        ("drop = lambda values, kept, rate: values / (1 - rate)", "kept is False"),
+    ],
+    "batch-norm": [
+        *[
+            (
+                "def batch_norm(maps, gamma, beta, epsilon):\n"
+                f"    mean, variance = (f({axes}, keepdims=True) for f in (maps.mean, maps.var))\n"
+                "    return gamma * (maps - mean) / np.sqrt(variance + epsilon) + beta",
+                word,
+            )
+            for axes, word in (
+                ("(1, 2)", "each picture"),
+                ("0", "each pixel"),
+                ("None", "all channels"),
+            )
+        ],
+        *[
+            (
+                "def batch_norm(maps, gamma, beta, epsilon):\n"
+                "    mean, variance = maps.mean((0, 1, 2)), maps.var((0, 1, 2))\n"
+                f"    return {formula}",
+                word,
+            )
+            for formula, word in (
+                ("gamma * (maps - mean) / (variance + epsilon) + beta", "square root"),
+                ("(maps - mean) / np.sqrt(variance + epsilon)", "left out"),
+                ("gamma * (maps - mean) / np.sqrt(variance) + beta", "Expected"),
+                ("gamma * (maps - mean) / (np.sqrt(variance) + epsilon) + beta", "Expected"),
+            )
+        ],
+    ],
+    "two-losses": [
+        ("two_losses = (0.1, 0.1)", "how sure"),
+        ("two_losses = (0.51, 0.01)", "left out"),
+        ("two_losses = (0.25, 0.40)", "base 10"),
+        ("two_losses = (0.93, 0.58)", "Cautious"),
+        ("two_losses = (0.58, 9.3)", "Sure"),
+        ("two_losses = 0.58", r"\(a, b\)"),
+    ],
+    "five-curves": [
+        ("five_curves = ['good'] * 5", "A to E"),
+        ("five_curves = dict.fromkeys('ABCDE', 'too slow')", "expected one of"),
+        *[
+            (f"five_curves = {{**{CAUSES}, {letter!r}: {said!r}}}", f"{letter}: if it were '{said}")
+            for letter, cause in CAUSES.items()
+            for said in CAUSES.values()
+            if said != cause
+        ],
+    ],
+    "repaired": [
+        ("repaired = broken", "one-hot"),
+        *[
+            (
+                "def repaired(images, labels, picture):\n"
+                "    order = np.random.default_rng(0).permutation(len(labels))\n"
+                "    made = {'x': preprocess.normalise(images[order]), 'y': labels[order],\n"
+                "            'loss': keras.losses.SparseCategoricalCrossentropy(),\n"
+                "            'picture': preprocess.normalise(picture)[None]}\n"
+                f"    return made | {{{fault}}}",
+                word,
+            )
+            for fault, word in (
+                ("'y': preprocess.one_hot(labels[order], 4)", "one-hot"),
+                ("'x': preprocess.normalise(images), 'y': labels", "sorted"),
+                ("'y': labels[np.roll(order, 1)]", "one order for both"),
+                ("'x': images[order]", "0..1"),
+                (
+                    "'loss': keras.losses.SparseCategoricalCrossentropy(from_logits=True)",
+                    "softmax twice",
+                ),
+                ("'picture': preprocess.normalise(picture)", "batch of one"),
+                ("'picture': picture[None]", "as in training"),
+                ("'picture': preprocess.normalise(picture[None]) / 255", "as in training"),
+            )
+        ],
     ],
 }
 

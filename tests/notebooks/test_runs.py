@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -175,9 +176,10 @@ def test_a_failing_cell_is_named_with_its_source(runs_folder):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
-def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_kernel(runs_folder):
+def test_an_interrupted_training_says_how_to_go_on_and_does(first_run, runs_folder):
+    options = ["--run", "first", "--from", "3", "-p", "epochs", "60", "-p", "learning_rate", "0.1"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "convnetlab", "run", "--run", "stopped", "--smoke"],
+        [sys.executable, "-m", "convnetlab", "run", *options],
         env={**os.environ, "CONVNETLAB_RUNS": str(runs_folder)},
         stderr=subprocess.PIPE,
         text=True,
@@ -186,8 +188,9 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_kernel(runs_folder):
     )
     import psutil
 
-    while "cell 10 of" not in process.stderr.readline():
+    while not [*(first_run / "checkpoints").glob("epoch-0003.npz")]:
         assert process.poll() is None
+        time.sleep(0.01)
     kernels = psutil.Process(process.pid).children(recursive=True)
     assert kernels
     process.send_signal(signal.SIGINT)
@@ -198,6 +201,25 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_kernel(runs_folder):
     while any(kernel.is_running() for kernel in kernels) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not any(kernel.is_running() for kernel in kernels)
+    assert [*(first_run / "checkpoints").glob("epoch-*.npz")]
+
+    finished = cli("run", *options, runs=runs_folder)
+    assert finished.returncode == 0, finished.stderr
+    executed = nbformat.read(first_run / f"{STAGES[2]}.ipynb", as_version=4)
+    (cell,) = (cell for cell in executed.cells if cell.id == "train")
+    said = "".join(output.get("text", "") for output in cell.outputs)
+    assert re.search(r"Going on after epoch ([3-9]|\d\d) of 60, from a checkpoint", said)
+    assert len((first_run / "history.csv").read_text().splitlines()) == 61
+    assert not (first_run / "checkpoints").exists()
+
+
+def test_with_a_recipe_comes_the_network_that_it_was_chosen_for(runs_folder):
+    options = [*FAST, ("recipe", "best"), ("epochs", "2")]
+    notebooks.run_lab("recipe", options, smoke=True, say=silent)
+    assert metrics(runs_folder / "recipe")["architecture"] == "minivgg"
+    assert "trained on <b>" in (runs_folder / "recipe" / "report.html").read_text("utf-8")
+    with pytest.raises(LabError, match="recipe is 'bets'; it must be one of: one-cycle, sprint"):
+        notebooks.run_lab("recipe", [("recipe", "bets")], smoke=True, say=silent)
 
 
 def test_nbval_finds_the_recorded_outputs(root, tmp_path):

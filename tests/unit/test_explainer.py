@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from convnetlab import convolution, datasets, explainer, kernels
+from convnetlab import convolution, datasets, explainer, kernels, optimisers
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,27 @@ def test_the_receptive_fields_sliders_are_its_stack(picture):
     assert "3 × 3, 7 × 7 pixels" in shown.draw().alt
 
 
+def test_the_optimisers_knobs_are_the_walks_settings():
+    shown = explainer.explain_optimisers()
+    values = {"optimiser": "Nesterov", "learning_rate": 0.1, "steps": 7}
+    for name, value in values.items():
+        fresh = explainer.explain_optimisers()
+        before = fresh.draw().alt
+        fresh.controls[name].value = value
+        assert fresh.draw().alt != before, name
+    assert shown.draw().alt.startswith("SGD") and shown.controls["momentum"].disabled
+    for name in ("momentum", "Nesterov", "Adam"):
+        shown.controls["optimiser"].value = name
+        before = shown.draw().alt
+        assert not shown.controls["momentum"].disabled
+        shown.controls["momentum"].value = 0.5
+        assert shown.draw().alt != before
+        rate, steps = shown.controls["learning_rate"].value, shown.controls["steps"].value
+        end = optimisers.valley(optimisers.walk(name, rate, 0.5, steps))[-1]
+        assert f"to {end:.3g};" in shown.draw().alt
+        shown.controls["momentum"].value = 0.9
+
+
 def test_moving_a_slider_updates_the_picture_that_was_shown(picture, monkeypatch):
     updates = []
 
@@ -122,3 +143,21 @@ def test_moving_a_slider_updates_the_picture_that_was_shown(picture, monkeypatch
     assert len(shown_first) == 2 and shown_first[1].png.startswith(b"\x89PNG")
     shown.controls["stride"].value = 2
     assert "3 × 3 places" in updates[-1]
+
+
+@pytest.mark.parametrize(
+    ("rate", "end"), [(0.01, "creeps"), (0.5, "arrives"), (1.0, "stays"), (1.1, "flies off")]
+)
+def test_the_learning_rate_decides_where_a_walk_ends(rate, end):
+    walks = []
+
+    def walk(learning_rate):
+        walks.append(1.5 * (1 - 2 * learning_rate) ** np.arange(9))
+        return walks[-1]
+
+    shown = explainer.explain_descent(walk)
+    shown.controls["learning_rate"].value = rate
+    alt = shown.draw().alt
+    assert f"learning rate {rate:.2f}" in alt
+    first, last = walks[-1][0] ** 2, walks[-1][-1] ** 2
+    assert {"creeps": first / 2 < last < first, "arrives": last == 0}.get(end, last >= first * 0.99)

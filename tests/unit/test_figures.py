@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from convnetlab import diagrams, figures, kernels
+from convnetlab import diagrams, figures, kernels, optimisers
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (12, 28, 28, 1)).astype(np.uint8)
@@ -41,8 +41,47 @@ FIGURES = {
         HISTORY.assign(val_loss=[0.4, 0.3, 0.3], val_accuracy=[0.8, 0.85, 0.85]), "Curves"
     ),
     "one epoch": lambda: figures.curves(HISTORY[:1], "Curves"),
+    "recipes": lambda: figures.recipes(
+        pd.DataFrame(
+            {
+                "train_seconds": [80.0, 0.01],
+                "accuracy_mean": [0.987, 0.969],
+                "accuracy_low": [0.985, 0.965],
+                "accuracy_high": [0.989, 0.972],
+                "speedup": [1.0, 8000.0],
+            },
+            index=["listing", "nearest neighbours"],
+        ),
+        "Recipes",
+    ),
+    "descent": lambda: diagrams.descent(np.array([1.0, 0.5]), "Descent"),
+    "rows": lambda: figures.image_rows({"one": PICTURES[:3], "another": PICTURES[:3]}, "Rows"),
     "rates": lambda: figures.learning_rates([0.1, 0.2, 0.0], "Rates"),
-    "descent": lambda: figures.descent({"small": np.array([1.0, 0.5])}, "Descent"),
+    "range test": lambda: figures.range_test(
+        pd.DataFrame({"learning_rate": [0.01, 0.1, 1], "loss": [2, 1, 9], "smoothed": [2, 1, 4]}),
+        0.01,
+        "Range test",
+    ),
+    "schedules": lambda: figures.schedules(
+        pd.DataFrame({"constant": [0.1] * 4, "cosine": [0.1, 0.07, 0.03, 0]}),
+        pd.DataFrame({"constant": [2.0, 1.5], "cosine": [2.0, 1.4]}, index=[1, 2]),
+        "Schedules",
+    ),
+    "remedies": lambda: figures.remedies(
+        pd.concat(
+            [HISTORY.assign(remedy=name, val_loss=[0.4, 0.3, 0.5]) for name in ("none", "dropout")]
+        ),
+        "Remedies",
+    ),
+    "unlabelled": lambda: figures.unlabelled_curves(
+        pd.concat(
+            [
+                HISTORY.assign(curve=letter, val_loss=[1, 2, 3], val_accuracy=0.5)
+                for letter in "ABCDE"
+            ]
+        ),
+        "Five curves",
+    ),
     "confusion": lambda: figures.confusion(np.eye(10, dtype=int), NAMES, "Confusion"),
     "filters": lambda: figures.filters(RNG.normal(size=(3, 3, 1, 32)).astype("f"), "Filters"),
 }
@@ -84,6 +123,8 @@ DIAGRAMS = {
         "A network, to scale",
     ),
     "small, to scale": lambda: diagrams.to_scale({"input": (8, 8, 1), "classes": (10,)}, "Small"),
+    "optimiser": lambda: diagrams.optimiser_path(optimisers.walk("Adam", 0.2), "Adam, rate 0.2"),
+    "flown off": lambda: diagrams.optimiser_path(optimisers.walk("SGD", 1.0), "SGD, rate 1"),
     "timeline": lambda: diagrams.timeline(NETWORKS, "Networks"),
     "beyond": lambda: diagrams.beyond_classification(COLOURS[0], MASK),
 }

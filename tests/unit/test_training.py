@@ -37,7 +37,7 @@ def trained(digits, split, recipe, seed=1):
 
 
 def test_recipes_are_refused_by_name_and_by_epochs():
-    with pytest.raises(LabError, match="recipe is 'fast'; it must be one of: one-cycle, listing"):
+    with pytest.raises(LabError, match="recipe is 'fast'; it must be one of: one-cycle, sprint"):
         recipes.choose("fast")
     with pytest.raises(LabError, match="epochs is -1"):
         recipes.choose("listing", -1)
