@@ -55,7 +55,7 @@ results: $(READY)  ## train again what the notebooks and the README show from da
 	$(BIN)/convnetlab run --run results
 	$(BIN)/convnetlab run --run results-listing -p recipe listing-validated
 	$(BIN)/convnetlab bench
-	for part in networks transfer curves determinism kills; do $(BIN)/convnetlab bench --only $$part; done
+	for part in networks transfer curves determinism kills; do $(BIN)/convnetlab bench --only $$part || exit 1; done
 	mkdir -p data/results
 	head -n 21 runs/results/predictions.csv > data/results/first_result.csv
 	cp runs/results-listing/history.csv data/results/listing_history.csv

@@ -55,9 +55,10 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]
         progress = self.progress
         progress.seconds += time.perf_counter() - self.start
         measures = {name: float(value) for name, value in (logs or {}).items()}
+        weights = self.model.get_weights()
         progress.history.append({"epoch": epoch + 1, **measures})
         if progress.best_epoch == progress.epoch:
-            progress.best = self.model.get_weights()
+            progress.best = weights
         if self.checkpoints:
             progress.variables = [variable.numpy() for variable in state_of(self.model)]
             self.checkpoints.write(progress)
@@ -70,7 +71,10 @@ def state_of(model: keras.Model) -> list[Any]:
 
 
 class StopAtNonsense(keras.callbacks.Callback):  # type: ignore[misc]
-    """End a training whose loss is no finite number: nothing can come of it any more."""
+    """End a training whose loss or weights are no finite numbers: nothing can come of it any more.
+
+    It must come before `Record`, so that no checkpoint of such weights is written.
+    """
 
     def __init__(self) -> None:
         """Count epochs from 1."""
@@ -89,11 +93,23 @@ class StopAtNonsense(keras.callbacks.Callback):  # type: ignore[misc]
         """
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            raise LabError(
-                f"The loss became {loss} in epoch {self.epoch}, by step {batch + 1}: the weights "
-                "have flown off. Lower the learning rate, and look for pictures or labels that are "
-                "not what they should be."
-            )
+            self.refuse(f"The loss became {loss} in epoch {self.epoch}, by step {batch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Look at what the last step has made of the weights.
+
+        Raises:
+            LabError: one is infinite, or not a number.
+        """
+        if not all(np.isfinite(array).all() for array in self.model.get_weights()):
+            self.refuse(f"Weights became infinite, or not a number, in epoch {epoch + 1}")
+
+    def refuse(self, what: str) -> None:
+        """Raise the error, with what to do."""
+        raise LabError(
+            f"{what}: the training has flown off. Lower the learning rate, and look for pictures "
+            "or labels that are not what they should be."
+        )
 
 
 class EpochLines(keras.callbacks.Callback):  # type: ignore[misc]

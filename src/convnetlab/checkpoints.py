@@ -5,9 +5,10 @@ optimiser, the best weights so far, and a JSON text with the history. Its zip fo
 checksum of each array, so a file that was cut short or damaged is noticed when it is read.
 """
 
+import contextlib
 import json
+import math
 import warnings
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Progress:
     def best_epoch(self) -> int:
         """The epoch, counted from 1, that `best` is of; 0 before there is any."""
         losses = [row["val_loss"] for row in self.history if "val_loss" in row]
+        losses = [loss if math.isfinite(loss) else math.inf for loss in losses]
         return int(np.argmin(losses)) + 1 if losses else self.epoch
 
 
@@ -67,7 +69,8 @@ class Checkpoints:
         Each newer file that is damaged, or of another training, is named in a warning.
         """
         for leftover in self.folder.glob(".*.npz"):  # of a write that was killed
-            leftover.unlink()
+            with contextlib.suppress(OSError):
+                leftover.unlink()
         for path in sorted(self.folder.glob("epoch-*.npz"), reverse=True):
             try:
                 return self.read(path)
@@ -92,7 +95,7 @@ class Checkpoints:
                     [arrays[f"variable {n}"] for n in range(about["variables"])],
                     [arrays[f"best {n}"] for n in range(about["best"])],
                 )
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except Exception as error:  # damage shows in many ways, from zlib to the parser
             raise LabError(
                 f"{path} is damaged, or no checkpoint ({error or type(error).__name__})."
             ) from None

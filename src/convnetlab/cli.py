@@ -103,7 +103,7 @@ def doctor() -> None:
 
 @main.command()
 @click.option("--quick", is_flag=True, help="Few pictures, one run: tries the command only.")
-@click.option("--repeats", type=click.IntRange(1), help="Runs of each; 3 unless told.")
+@click.option("--repeats", type=click.IntRange(1), help="Runs of each; 3 unless told (kills: 10).")
 @click.option(
     "--only",
     type=click.Choice(

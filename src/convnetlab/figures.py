@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 CELL = 2.1  # inches: the height of a grid's row, with three lines of text
+NOTHING = 0.5  # seconds: who trains for less only keeps the pictures
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
@@ -224,17 +225,6 @@ def curves(history: pd.DataFrame, title: str) -> LabFigure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
         axes.grid(alpha=0.3)
-    return figure
-
-
-def learning_rates(rates: Sequence[float], title: str) -> LabFigure:
-    """Draw the learning rate of every training step."""
-    alt = f"{title}: {len(rates)} steps, from {rates[0]:.3g} up to {max(rates):.3g} and down to "
-    figure = LabFigure(alt + f"{rates[-1]:.3g}.", 6, 3)
-    axes = figure.subplots()
-    axes.plot(range(1, len(rates) + 1), rates, color=BLUE)
-    axes.set(title=title, xlabel="training step", ylabel="learning rate")
-    axes.grid(alpha=0.3)
     return figure
 
 
@@ -481,8 +471,7 @@ def recipes(table: pd.DataFrame, title: str) -> LabFigure:
     places = np.arange(len(rows))
     bars = left.barh(places, table["train_seconds"], color=BLUE)
     times = [f"{row['train_seconds']:.1f} s, {row['speedup']:.1f}×" for row in rows]
-    is_lazy = table["train_seconds"] < 0.5
-    labels = np.where(is_lazy, "nothing to train", times)
+    labels = np.where(table["train_seconds"] < NOTHING, "nothing to train", times)
     left.bar_label(bars, list(labels), padding=3)
     left.set_xlim(0, 1.35 * table["train_seconds"].max())
     left.set_yticks(places, list(table.index))

@@ -56,7 +56,7 @@ class Recipe:
             if not isinstance(value, int) or value < 1:
                 raise LabError(f"{name} is {value}; it must be a whole number, 1 or more.")
         if not 0 < self.learning_rate < float("inf"):
-            raise LabError(f"learning_rate is {self.learning_rate}; it must be more than 0.")
+            raise LabError(f"learning_rate is {self.learning_rate}; it must be a number above 0.")
         shares = {
             "warm_up": self.warm_up,
             "momentum": self.momentum,
@@ -84,7 +84,13 @@ LISTING = Recipe(learning_rate=0.01, batch_size=32, epochs=10, validate=False, l
 
 RECIPES = {
     "one-cycle": Recipe(
-        learning_rate=0.2, batch_size=128, epochs=3, schedule="one-cycle", nesterov=True
+        learning_rate=0.2,
+        batch_size=128,
+        epochs=3,
+        schedule="one-cycle",
+        warm_up=0.15,
+        nesterov=True,
+        label_smoothing=0.05,
     ),
     "sprint": Recipe(
         architecture="strided",

@@ -61,8 +61,8 @@ def set_seed(seed: int, deterministic: bool = True) -> None:
 
     Args:
         seed: of all random numbers.
-        deterministic: leave out operators whose result depends on the order of threads. What that
-            costs, `convnetlab bench --only determinism` measures.
+        deterministic: leave out operators whose result depends on the order of threads, for the
+            rest of this process. What that costs, `convnetlab bench --only determinism` measures.
     """
     keras.utils.set_random_seed(seed)
     if deterministic:
@@ -107,7 +107,7 @@ def train(
     """
     set_seed(seed, deterministic)
     learn, held_out = parts(split, recipe)
-    check(model, learn, recipe)
+    check(model, learn, held_out, recipe)
     kept = None
     if checkpoints:
         kept = Checkpoints(checkpoints, fingerprint(model, dataset, split, recipe, seed))
@@ -136,7 +136,7 @@ def parts(split: pd.DataFrame, recipe: Recipe) -> tuple[Part, Part | None]:
     return (rows["index"].to_numpy(np.int64), rows["label"].to_numpy(np.int64)), None
 
 
-def check(model: keras.Model, learn: Part, recipe: Recipe) -> None:
+def check(model: keras.Model, learn: Part, held_out: Part | None, recipe: Recipe) -> None:
     """Refuse what cannot be trained; arguments as for `train`.
 
     Raises:
@@ -148,10 +148,11 @@ def check(model: keras.Model, learn: Part, recipe: Recipe) -> None:
             f"The recipe's batches have {recipe.batch_size} pictures, and there are only {count} "
             "to train on. Use a larger data set or a smaller validation_share."
         )
-    low, high = learn[1].min(), learn[1].max()
+    labels = np.concatenate([learn[1], held_out[1]]) if held_out else learn[1]
+    low, high = labels.min(), labels.max()
     if low < 0 or high >= classes:
         raise LabError(
-            f"The training labels run from {low} to {high}, and the network has {classes} classes: "
+            f"The labels run from {low} to {high}, and the network has {classes} classes: "
             f"labels must run from 0 to {classes - 1}. Build the network for this data set "
             "(stage 2)."
         )
@@ -186,13 +187,14 @@ def tell_stopped(
     model: keras.Model, recipe: Recipe, progress: Progress, checkpoints: Path | None
 ) -> None:
     """Say where an interrupted training stands, and keep its best model beside its checkpoints."""
+    kind = "the best so far" if recipe.validate else "the last finished one"
     print(
         f"Stopped after epoch {progress.epoch} of {recipe.epochs}. The network has the weights of "
-        f"epoch {progress.best_epoch}, the best so far."
+        f"epoch {progress.best_epoch}, {kind}."
     )
     if checkpoints:
         path = write_atomically(checkpoints / BEST, lambda file: model.save(file))
-        print(f"They are in {path}, too. Train again to go on with epoch {progress.epoch + 1}.")
+        print(f"They are in {path}, too. Train again, in the same way, to go on.")
 
 
 def fit(
@@ -216,7 +218,7 @@ def fit(
         inputs = arrays(dataset, learn, held_out, recipe)
     shown = [EpochLines(recipe.epochs)] if is_headless() else []
     more = {
-        "callbacks": [order, Record(progress, kept), StopAtNonsense(), *shown],
+        "callbacks": [order, StopAtNonsense(), Record(progress, kept), *shown],
         "verbose": 0 if is_headless() else 1,
     }
     if inputs:
@@ -224,6 +226,7 @@ def fit(
         return
     # Keras shuffles arrays itself, and cannot take that up again in the middle of a training.
     for epoch in range(progress.epoch, recipe.epochs):
+        inputs = None  # its memory is wanted for the next
         order.on_epoch_begin(epoch)
         shuffled = learn[0][order.order], learn[1][order.order]
         inputs = arrays(dataset, shuffled, held_out, recipe)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from convnetlab import recipes
+from convnetlab import datasets, recipes
 from convnetlab.datasets import Dataset
 from convnetlab.preprocess import flatten, normalise, part_of, split, stratified_subset
 
@@ -87,7 +87,7 @@ def kill(trial: Trial, moment: int | str) -> bool:
     Args:
         trial: with `checkpoints`.
         moment: `in a write`: while a checkpoint's file is being written; or a seed, which chooses
-            an epoch, and the moment within it, at random. The first epoch is left in peace.
+            an epoch, and the moment in the next one, at random. The first two are left in peace.
     """
     chance = random.Random(moment)
     folder = Path(trial.checkpoints)
@@ -95,10 +95,12 @@ def kill(trial: Trial, moment: int | str) -> bool:
         command(trial), env=environment(), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
-        last = 1 if moment == IN_A_WRITE else chance.randrange(1, trial.recipe.epochs)
+        last = 1 if moment == IN_A_WRITE else chance.randrange(2, trial.recipe.epochs)
         before = now = time.perf_counter()
-        while (line := process.stdout.readline()) and not line.startswith(f"epoch {last} of"):
+        while line := process.stdout.readline():
             before, now = now, time.perf_counter()
+            if line.startswith(f"epoch {last} of"):
+                break
         if moment == IN_A_WRITE:
             while process.poll() is None and not [*folder.glob(".*.npz")]:
                 pass
@@ -117,10 +119,8 @@ def run(trial: Trial) -> dict[str, Any]:
         input, without imports, loading and validation; `test_seconds`: wall time of judging;
         `accuracy`, 0..1, on `judged` pictures, `right` of them right; `peak_memory_mb`: the
         process's largest resident memory, MiB, until training ended; and for networks `epochs`,
-        `architecture`, `parameters` and `weights_sha256`.
+        `architecture`, `parameters`, `weights_sha256` and `device`.
     """
-    from convnetlab import datasets
-
     data = datasets.load(trial.dataset)
     measured = RIVALS.get(trial.name, train_network)(trial, data)
     return {"recipe": trial.name, "seed": trial.seed, **measured}
@@ -260,8 +260,9 @@ def nearest_neighbours(trial: Trial, data: Dataset) -> dict[str, Any]:
     start = time.perf_counter()
     model = KNeighborsClassifier().fit(rows, learn["label"].to_numpy())
     seconds = time.perf_counter() - start
+    peak = memory()
     judged = judge(lambda: np.asarray(model.predict(flatten(images))), labels)
-    return {"train_seconds": seconds, **judged, "peak_memory_mb": memory()}
+    return {"train_seconds": seconds, **judged, "peak_memory_mb": peak}
 
 
 # A training that a checkpoint must carry all of: dropout, batch normalisation, augmentation.

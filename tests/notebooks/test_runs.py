@@ -202,6 +202,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(first_run, runs_fold
         time.sleep(0.2)
     assert not any(kernel.is_running() for kernel in kernels)
     assert [*(first_run / "checkpoints").glob("epoch-*.npz")]
+    assert (first_run / "checkpoints" / "best.keras").is_file()
 
     finished = cli("run", *options, runs=runs_folder)
     assert finished.returncode == 0, finished.stderr

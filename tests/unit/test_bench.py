@@ -56,6 +56,7 @@ def test_a_table_has_medians_of_times_and_means_of_accuracies():
             "accuracy": [0.98, 0.99, 0.985, 0.988, 0.985, 0.989],
             "right": [9800, 9900, 9850, 9880, 9850, 9890],
             "judged": 10_000,
+            "device": "CPU",
         }
     )
     table = bench.summarise(runs)
@@ -101,6 +102,13 @@ def test_the_recorded_bench_has_all_recipes_and_rivals_with_the_promised_fields(
     ]
 
 
+def test_what_repeating_costs_and_what_kills_do_is_recorded():
+    told = json.loads((RESULTS / "determinism.json").read_text("utf-8"))
+    assert told["different_weights"] == 1 and 0.5 < told["ratio"] < 2
+    told = json.loads((RESULTS / "kills.json").read_text("utf-8"))
+    assert told["killed"] == told["same_weights"] == 10
+
+
 def test_the_readme_shows_the_bench_as_the_command_made_it():
     table = (RESULTS / "bench.md").read_text("utf-8")
     readme = (ROOT / "README.md").read_text("utf-8")
@@ -115,6 +123,9 @@ def test_the_frozen_recipes_won_the_recorded_selection():
     assert list(table.index) == list(CANDIDATES)
     assert table["for"].tolist() == [candidate.goal for candidate in CANDIDATES.values()]
     listing = table.loc["listing"]
+    mild = table[table["for"] == "one-cycle"]["accuracy_mean"]
+    assert mild["one-cycle"] >= mild.max() - selection.EQUAL
+    assert CANDIDATES["one-cycle"].trial.recipe == Trial("one-cycle").recipe
     fast = table[table["for"] == "sprint"]
     fast = fast[fast["accuracy_mean"] >= listing["accuracy_mean"] + selection.AHEAD]
     patient = table[table["for"] == "best"]
@@ -162,5 +173,7 @@ def test_a_trial_measures_what_the_table_needs(name):
 def test_parts_refuse_options_that_they_do_not_know():
     with pytest.raises(LabError, match=r"--quick does not go with this part .*\(kills\)"):
         bench.run("kills", quick=True)
+    with pytest.raises(LabError, match="--quick does one run of each"):
+        bench.run("recipes", quick=True, repeats=5)
     with pytest.raises(LabError, match=r"--repeats does not go with this part .*\(select\)"):
         bench.run("select", repeats=2)

@@ -102,6 +102,12 @@ def test_every_recipe_goes_on(digits, split, name, tmp_path):
     assert same(first, resumed) and first.history.equals(resumed.history)
 
 
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
 def damage(path, how):
     content = path.read_bytes()
     if how == "empty":
@@ -109,9 +115,7 @@ def damage(path, how):
     elif how == "truncated":
         path.write_bytes(content[: len(content) // 2])
     elif how == "one bit":
-        middle = len(content) // 2
-        changed = bytes([content[middle] ^ 1])
-        path.write_bytes(content[:middle] + changed + content[middle + 1 :])
+        flip(path, len(content) // 2)
     elif how == "text":
         path.write_text("a diary")
     elif how == "another archive":
@@ -130,6 +134,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     with pytest.warns(UserWarning, match=r"epoch-0004.npz is damaged, or no checkpoint .* left"):
         resumed = train(digits, split, copy)
     assert "after epoch 3 of 4" in capsys.readouterr().out
+    assert same(resumed, whole[0])
+
+
+@pytest.mark.parametrize("place", [0, 6, 8, 26, 40, 60, 2_000, -10, -30, -60])
+def test_a_bit_that_flips_anywhere_ends_no_training(digits, split, whole, copy, place):
+    """Some bits of a zip file mean nothing; the others are noticed, each in its own way."""
+    flip(copy / "epoch-0004.npz", place)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        resumed = train(digits, split, copy)
     assert same(resumed, whole[0])
 
 
@@ -188,7 +202,7 @@ def test_an_interrupted_training_keeps_its_best_epoch_and_goes_on(
     assert all(map(np.array_equal, stopped.model.get_weights(), seen[0]))
     said = capsys.readouterr().out
     assert "Stopped after epoch 2 of 4." in said and "weights of epoch 1, the best" in said
-    assert "go on with epoch 3" in said
+    assert "in the same way, to go on" in said
     kept = keras.models.load_model(tmp_path / "best.keras")
     assert all(map(np.array_equal, kept.get_weights(), seen[0]))
     stopped.tidy()
@@ -231,9 +245,39 @@ def test_a_loss_that_is_no_number_is_told_and_the_last_checkpoint_stays(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001.npz", "epoch-0002.npz"]
 
 
+def test_weights_that_the_last_step_spoils_do_not_reach_a_checkpoint(
+    digits, split, tmp_path, monkeypatch
+):
+    """The loss of an epoch is measured before its last step changes the weights."""
+    true_order = training.EpochOrder
+
+    class Poison(true_order):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 2:
+                weights = self.model.get_weights()
+                self.model.set_weights([np.full_like(array, np.inf) for array in weights])
+
+    monkeypatch.setattr(training, "EpochOrder", Poison)
+    with pytest.raises(LabError, match="Weights became infinite, or not a number, in epoch 3"):
+        train(digits, split, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001.npz", "epoch-0002.npz"]
+
+
+def test_the_best_epoch_is_that_of_the_lowest_loss_that_is_a_number():
+    losses = [0.5, float("nan"), 0.3, 0.4]
+    progress = Progress([{"epoch": n + 1, "val_loss": loss} for n, loss in enumerate(losses)])
+    assert progress.best_epoch == 3
+    assert Progress([{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 2.0}]).best_epoch == 2
+    assert Progress().best_epoch == 0
+
+
 def test_labels_outside_the_classes_are_told(digits, split):
     rows = split.assign(label=split["label"] + 1)
     with pytest.raises(LabError, match="labels run from 1 to 10, and the network has 10 classes"):
+        train(digits, rows, None)
+    held_out = split["part"] == "validation"
+    rows = split.assign(label=split["label"].where(~held_out, -1))
+    with pytest.raises(LabError, match="labels run from -1 to 9"):
         train(digits, rows, None)
 
 

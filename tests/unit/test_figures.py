@@ -56,7 +56,6 @@ FIGURES = {
     ),
     "descent": lambda: diagrams.descent(np.array([1.0, 0.5]), "Descent"),
     "rows": lambda: figures.image_rows({"one": PICTURES[:3], "another": PICTURES[:3]}, "Rows"),
-    "rates": lambda: figures.learning_rates([0.1, 0.2, 0.0], "Rates"),
     "range test": lambda: figures.range_test(
         pd.DataFrame({"learning_rate": [0.01, 0.1, 1], "loss": [2, 1, 9], "smoothed": [2, 1, 4]}),
         0.01,
