@@ -1,10 +1,10 @@
 """The candidates that `convnetlab bench --select` ranks on validation pictures.
 
 The recipe `sprint` is the fastest of its candidates whose accuracy is `AHEAD` of the listing's;
-`best` is the most accurate of its own that takes at most `SHARE` of the listing's time; and
-`one-cycle` is the most accurate of its own, or within `EQUAL` of it with less smoothing, for the
-loss that students watch is then nearer to the cross-entropy that they know. All is measured in one sitting, accuracies on the same 10,000 validation pictures. The table is
-`data/results/selection.csv`.
+`best` is the most accurate of its own that takes at most `SHARE` of the listing's time; `one-cycle`
+is within `EQUAL` of its most accurate one, with less smoothing: the loss that students watch is
+then nearer to the cross-entropy that they know. All is measured in one sitting, accuracies on the
+same 10,000 validation pictures. The table is `data/results/selection.csv`.
 """
 
 from dataclasses import dataclass
