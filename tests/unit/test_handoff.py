@@ -104,7 +104,7 @@ def test_an_interrupted_save_leaves_no_valid_record(chain):
     def fail(file):
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(LabError, match="could not be written: disk full"):
         handoff.open_run("r", 1).save("split.csv", fail, {"seed": 2}, ["dataset.json"])
     with pytest.raises(LabError, match=r"split\.csv"):
         chain.need("split.csv")
