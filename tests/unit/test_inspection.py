@@ -200,7 +200,7 @@ def test_the_receptive_fields_of_branching_networks_are_the_known_ones():
 def test_every_network_sees_the_whole_picture_in_the_end(name):
     table = fields(architectures.outline(name, (28, 28, 1), 10))
     assert table.loc["rescale"].tolist() == [(1, 1), (1, 1), (0, 0), (0, 0)]
-    # The windows of `strided` stay within the picture, and its last three rows and columns are left over.
+    # The windows of `strided` stay within the picture; three rows and columns are left over.
     seen = 25 if name == "strided" else 28
     assert table.loc["probabilities"].tolist() == [(seen, seen), (0, 0), (0, 0), (seen - 1,) * 2]
 

@@ -32,7 +32,7 @@ def split(digits):
 
 def trained(digits, split, recipe, seed=1):
     training.set_seed(seed)
-    model = architectures.build("reference", digits.image_shape, 10)
+    model = architectures.build(recipe.architecture, digits.image_shape, 10)
     return training.train(model, digits, split, recipe, seed)
 
 
