@@ -54,8 +54,8 @@ def test_the_listing_is_the_sheets():
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_recipe_learns(digits, split, name):
-    result = trained(digits, split, recipes.choose(name, epochs=12))
-    assert result.history["epoch"].tolist() == list(range(1, 13))
+    result = trained(digits, split, recipes.choose(name, epochs=24))
+    assert result.history["epoch"].tolist() == list(range(1, 25))
     assert ("val_loss" in result.history) == recipes.RECIPES[name].validate
     assert result.history["loss"].iloc[-1] < result.history["loss"].iloc[0]
     assert result.seconds > 0
