@@ -49,7 +49,7 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
         stages=stages,
         parameters=parameters,
         versions=run.record("metrics.json")["versions"],
-        training=run.record("model.keras")["notes"],
+        training=run.record("model.keras").get("notes", {}),  # older runs have none
     )
     return write_atomically(
         run.folder / "report.html", lambda path: path.write_text(text, encoding="utf-8")

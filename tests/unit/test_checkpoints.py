@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
-from convnetlab import datasets, preprocess, recipes, training, trials
+from convnetlab import recipes, training, trials
 from convnetlab.backend import keras
 from convnetlab.callbacks import Record
 from convnetlab.checkpoints import Checkpoints, Progress
@@ -27,16 +27,6 @@ RECIPE = recipes.Recipe(
     label_smoothing=0.1,
     weight_decay=5e-4,
 )
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return datasets.load("digits")
-
-
-@pytest.fixture(scope="module")
-def split(digits):
-    return preprocess.split(digits, 0.1, 1)
 
 
 def train(digits, split, folder, recipe=RECIPE, seed=1):

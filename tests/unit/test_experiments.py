@@ -4,17 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convnetlab import datasets, experiments, preprocess, training
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return datasets.load("digits")
-
-
-@pytest.fixture(scope="module")
-def split(digits):
-    return preprocess.split(digits, 0.1, 1)
+from convnetlab import experiments, preprocess, training
 
 
 def test_the_small_network_takes_raw_pixels_and_gives_probabilities(digits):

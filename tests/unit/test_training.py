@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from convnetlab import (
     architectures,
     callbacks,
-    datasets,
     evaluation,
     preprocess,
     recipes,
@@ -18,16 +17,6 @@ from convnetlab import (
 )
 from convnetlab.backend import keras
 from convnetlab.errors import LabError
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return datasets.load("digits")
-
-
-@pytest.fixture(scope="module")
-def split(digits):
-    return preprocess.split(digits, 0.1, 1)
 
 
 def trained(digits, split, recipe, seed=1):
@@ -54,8 +43,10 @@ def test_the_listing_is_the_sheets():
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_recipe_learns(digits, split, name):
-    result = trained(digits, split, recipes.choose(name, epochs=24))
-    assert result.history["epoch"].tolist() == list(range(1, 25))
+    # Large batches make few steps of so few pictures.
+    epochs = 24 if name in ("sprint", "best") else 4
+    result = trained(digits, split, recipes.choose(name, epochs=epochs))
+    assert result.history["epoch"].tolist() == list(range(1, epochs + 1))
     assert ("val_loss" in result.history) == recipes.RECIPES[name].validate
     assert result.history["loss"].iloc[-1] < result.history["loss"].iloc[0]
     assert result.seconds > 0

@@ -7,21 +7,11 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from convnetlab import architectures, datasets, figures, inspection, preprocess, training, transfer
+from convnetlab import architectures, figures, inspection, training, transfer
 from convnetlab.backend import keras
 from convnetlab.errors import LabError
 
 SHORT = dataclasses.replace(transfer.SETTINGS, steps=20)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return datasets.load("digits")
-
-
-@pytest.fixture(scope="module")
-def split(digits):
-    return preprocess.split(digits, 0.1, 1)
 
 
 @pytest.fixture(scope="module")
