@@ -34,3 +34,19 @@ def runs(tmp_path, monkeypatch):
     folder = tmp_path / "runs"
     monkeypatch.setenv("CONVNETLAB_RUNS", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """scikit-learn's small digits."""
+    from convnetlab import datasets
+
+    return datasets.load("digits")
+
+
+@pytest.fixture(scope="module")
+def split(digits):
+    """The digits divided with seed 1, a tenth for validation."""
+    from convnetlab import preprocess
+
+    return preprocess.split(digits, 0.1, 1)
