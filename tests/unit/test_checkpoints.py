@@ -162,6 +162,14 @@ def test_checkpoints_go_when_the_model_has_been_handed_on(digits, split, copy):
     assert [path.name for path in copy.iterdir()] == ["notes.txt"]
 
 
+@pytest.fixture
+def interruptible():
+    """Where the tests themselves run in the background, interrupts are ignored from birth."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Interrupt(keras.callbacks.Callback):
     """Press Ctrl-C in the third epoch."""
 
@@ -174,7 +182,7 @@ class Interrupt(keras.callbacks.Callback):
 
 
 def test_an_interrupted_training_keeps_its_best_epoch_and_goes_on(
-    digits, split, whole, tmp_path, monkeypatch, capsys
+    digits, split, whole, tmp_path, monkeypatch, capsys, interruptible
 ):
     # The validation losses of the first two epochs are made up, so that the first is the best.
     keep = Record.on_epoch_end
@@ -200,7 +208,9 @@ def test_an_interrupted_training_keeps_its_best_epoch_and_goes_on(
     assert resumed.finished and same(resumed, whole[0])
 
 
-def test_an_interruption_before_the_first_epoch_ends_is_passed_on(digits, split, monkeypatch):
+def test_an_interruption_before_the_first_epoch_ends_is_passed_on(
+    digits, split, monkeypatch, interruptible
+):
     class AtOnce(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             signal.raise_signal(signal.SIGINT)

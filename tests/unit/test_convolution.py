@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.signal import convolve2d as scipys_convolve2d
 from scipy.signal import correlate2d
 
-from convnetlab import architectures, bench, convolution, datasets, preprocess, recipes, training
+from convnetlab import architectures, convolution, datasets, preprocess, races, recipes, training
 from convnetlab.backend import keras
 
 SIDES = st.integers(1, 9)
@@ -192,12 +192,12 @@ def test_conv2d_is_the_loops(image, kernel):
 
 
 def test_the_loops_of_the_bench_compute_what_conv2d_does():
-    assert len(bench.LAYERS) == 10
-    for shape in bench.LAYERS.values():
+    assert len(races.LAYERS) == 10
+    for shape in races.LAYERS.values():
         image = uniform(1, shape.size, shape.size, shape.channels)
         weights = uniform(2, shape.kernel, shape.kernel, shape.channels)
         mine = convolution.conv2d(image[None], weights[..., None], padding=shape.padding)
-        loops = bench.one_map_by_loops(image, weights, shape.padding)
+        loops = races.one_map_by_loops(image, weights, shape.padding)
         assert np.allclose(loops, mine[0, :, :, 0], atol=1e-4)
 
 
