@@ -10,6 +10,8 @@ same 10,000 validation pictures. The table is `data/results/selection.csv`.
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from convnetlab.trials import Trial
 
 
@@ -103,3 +105,25 @@ CANDIDATES = {
     "minivgg, no weight decay": best(weight_decay=0.0),
     "lenet5, 12 epochs": best(architecture="lenet5", epochs=12),
 }
+
+
+def winners(table: pd.DataFrame) -> dict[str, str]:
+    """Return which candidate each recipe is to be, by the rule above.
+
+    Args:
+        table: a row a candidate, by name: its goal, `for`; `train_seconds`; `accuracy_mean`.
+    """
+    goals = ("yardstick", "one-cycle", "sprint", "best")
+    yardstick, mild, fast, patient = (table[table["for"] == goal] for goal in goals)
+    listing = yardstick.iloc[0]
+    mild = mild[mild["accuracy_mean"] >= mild["accuracy_mean"].max() - EQUAL]
+    fast = fast[fast["accuracy_mean"] >= listing["accuracy_mean"] + AHEAD]
+    patient = patient[patient["train_seconds"] <= SHARE * listing["train_seconds"]]
+    found = {
+        "one-cycle": min(
+            map(str, mild.index), key=lambda name: CANDIDATES[name].trial.recipe.label_smoothing
+        )
+    }
+    # Where none fulfils the condition, there is no winner.
+    found |= {"sprint": str(fast["train_seconds"].idxmin())} if len(fast) else {}
+    return found | ({"best": str(patient["accuracy_mean"].idxmax())} if len(patient) else {})
