@@ -9,8 +9,9 @@ READY = .venv/.ready
 # counts, which nbval asks for, stay in.
 STRIP = $(BIN)/nbstripout --keep-id --keep-count --extra-keys "metadata.language_info metadata.papermill cell.metadata.papermill cell.metadata.execution"
 NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.*' | sort)
-# Most of the time goes to starting kernels, which use one core each.
-TEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+# Most of the time goes to starting kernels, which use one core each. Files run in their order, the
+# long ones (browser, notebooks) first, so that neither process is left alone with one at the end.
+TEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 BROWSER = $(shell command -v chromedriver)
 
 .PHONY: help setup run test lab notebooks strip results select bench check

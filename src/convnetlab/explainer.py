@@ -5,19 +5,21 @@ in a headless run.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+import pandas as pd
 from IPython.display import display
 from numpy.typing import NDArray
 
-from convnetlab import convolution, diagrams, kernels, optimisers
+from convnetlab import convolution, diagrams, evaluation, figures, kernels, optimisers
 from convnetlab.figures import LabFigure
 
 Floats = NDArray[np.float32]
 Learnt = Mapping[str, tuple[Floats, float]]  # kernel (h, w) and bias, by name
+EVERY, PAGE = "any class", 15  # of the gallery: the menus' first option; pictures a page
 
 
 class Explainer:
@@ -177,5 +179,45 @@ def explain_optimisers() -> Explainer:
         kept = "" if name == "SGD" else f", momentum {momentum.value:.2f}"
         title = f"{name}, learning rate {rate.value:.3f}{kept}"
         return diagrams.optimiser_path(path, title)
+
+    return Explainer(controls, draw)
+
+
+def explain_mistakes(
+    predictions: pd.DataFrame,
+    fetch: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
+    classes: Sequence[str],
+) -> Explainer:
+    """Return a gallery of a model's mistakes, the surest first, with a menu for either class.
+
+    Args:
+        predictions: as `evaluation.predictions_table` makes it.
+        fetch: gives the pictures of some indices, such as `Dataset.test_batch`.
+        classes: the classes' names.
+    """
+    mistakes = evaluation.most_confident_mistakes(predictions, len(predictions))
+    controls = {
+        "is": menu("is", [EVERY, *classes]),
+        "called": menu("is called", [EVERY, *classes]),
+        "page": slider("page", 1, 1, 1),
+    }
+
+    def chosen() -> pd.DataFrame:
+        rows = mistakes
+        for name, column in {"is": "truth", "called": "predicted"}.items():
+            place = controls[name].index
+            rows = rows[rows[column] == place - 1] if place else rows
+        return rows
+
+    def draw() -> LabFigure:
+        rows, page = chosen(), controls["page"]
+        page.max = max(1, -(-len(rows) // PAGE))
+        if rows.empty:
+            return diagrams.sentence("No such mistake", "There is none among the test pictures.")
+        start = PAGE * (page.value - 1)
+        shown = rows.iloc[start : start + PAGE]
+        title = f"Mistakes {start + 1} to {start + len(shown)} of {len(rows)}, the surest first"
+        pictures = fetch(shown["index"].to_numpy(np.int64))
+        return figures.prediction_grid(pictures, shown, classes, title)
 
     return Explainer(controls, draw)

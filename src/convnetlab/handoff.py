@@ -7,6 +7,7 @@ needs an artefact checks all that first, so that nobody evaluates yesterday's mo
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -81,9 +82,18 @@ def not_written(path: Path, error: OSError) -> LabError:
 
 
 def write_json(path: Path, value: object) -> Path:
-    """Write `value` as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    """Write `value` as indented JSON, atomically; JSON has no NaN and no infinity: null."""
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def finite(value: object) -> object:
+    """Return a value for JSON, with None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> dict[str, Any]:

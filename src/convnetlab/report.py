@@ -1,4 +1,4 @@
-"""A run's page: one HTML file that loads nothing from outside."""
+"""A run's page, with its model card: one HTML file that loads nothing from outside."""
 
 import base64
 import json
@@ -14,6 +14,16 @@ FIGURES = {
     "03_curves": "Loss and accuracy by epoch",
     "04_grid": "Test pictures and what the model says of them",
     "04_confusion": "Which class is taken for which",
+    "04_mistakes": "The mistakes of which the model was surest",
+    "04_reliability": "What the model says of its own answers, and what is found",
+    "04_refusal": "What refusing unsure answers costs and gains",
+}
+MEASURES = {
+    "accuracy": "accuracy",
+    "top2_accuracy": "top-2 accuracy (the truth is among its two best guesses)",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "loss": "log loss, nats",
 }
 
 
@@ -33,6 +43,7 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
     metrics = json.loads(run.need("metrics.json").read_text("utf-8"))
     architecture = json.loads(run.need("architecture.json").read_text("utf-8"))
     layers = pd.DataFrame(architecture["layers"])
+    split = pd.read_csv(run.need("split.csv"))
     figures = [
         {"title": title, "data": base64.b64encode(path.read_bytes()).decode()}
         for name, title in FIGURES.items()
@@ -43,6 +54,19 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
     text = page.render(
         run=run.folder.name,
         metrics=metrics,
+        measures=[
+            {
+                "name": words,
+                "value": metrics[name],
+                "low": metrics.get(f"{name}_low"),
+                "high": metrics.get(f"{name}_high"),
+            }
+            for name, words in MEASURES.items()
+            if name in metrics  # older runs have fewer
+        ],
+        data=json.loads(run.need("dataset.json").read_text("utf-8")),
+        counts=split["part"].value_counts(sort=False).to_dict(),
+        robustness=any(stage["notebook"] == "further/robustness" for stage in stages),
         layers=layers.to_dict("records"),
         total=int(layers["parameters"].sum()),
         figures=figures,

@@ -1,4 +1,4 @@
-"""The pages that a run writes, in a real browser: they show, and they load nothing from outside."""
+"""A run with its side trips, and its pages in a real browser: they load nothing from outside."""
 
 import json
 import os
@@ -10,21 +10,32 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from convnetlab import notebooks
-from convnetlab.paths import STAGES, side_trips
+from convnetlab.paths import FURTHER, STAGES, side_trips
+from convnetlab.report import FIGURES
 
-pytestmark = pytest.mark.browser
+in_a_browser = pytest.mark.browser
 NOTEBOOKS = [*STAGES, *side_trips()]
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
+def lines():
+    """What is said while the side trips run."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, lines):
+    """A run, and its side trips afterwards."""
     folder = tmp_path_factory.mktemp("runs")
     before = os.environ["CONVNETLAB_RUNS"]
     os.environ["CONVNETLAB_RUNS"] = str(folder)
     # Another network than the default: its convolutions have no biases.
     chosen = [("dataset", "digits"), ("architecture", "lenet5")]
-    notebooks.run_lab("page", chosen, smoke=True, further=True, say=lambda line: None)
+    notebooks.run_lab("page", chosen, smoke=True, say=lambda line: None)
+    first = (folder / "page" / f"{STAGES[0]}.html").stat().st_mtime_ns
+    notebooks.run_lab("page", first=FURTHER, say=lines.append)
     os.environ["CONVNETLAB_RUNS"] = before
+    assert (folder / "page" / f"{STAGES[0]}.html").stat().st_mtime_ns == first
     return folder / "page"
 
 
@@ -62,6 +73,26 @@ def open_page(browser, path):
     }
 
 
+def test_the_side_trips_follow_a_finished_run(pages, lines):
+    assert not any(line.startswith("stage") for line in lines)
+    page = (pages / "report.html").read_text("utf-8")
+    for name in side_trips():
+        assert f"side trip: {name}" in lines and f'href="{name}.html"' in page
+        assert (pages / f"{name}.html").stat().st_size > 10_000
+
+
+def test_what_interacts_yields_a_widget_and_a_picture(pages):
+    found = 0
+    for name in NOTEBOOKS:
+        for cell in notebooks.read(pages / f"{name}.ipynb").cells:
+            if any(tag.startswith("interacts:") for tag in notebooks.tags(cell)):
+                kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
+                assert notebooks.WIDGET in kinds and "image/png" in kinds, cell.id
+                found += 1
+    assert found >= 3
+
+
+@in_a_browser
 @pytest.mark.parametrize("name", ["report", *NOTEBOOKS])
 def test_a_page_asks_for_nothing_but_itself(browser, pages, name):
     path = pages / f"{name}.html"
@@ -70,12 +101,13 @@ def test_a_page_asks_for_nothing_but_itself(browser, pages, name):
     assert not severe
 
 
+@in_a_browser
 def test_the_report_shows_headline_figures_and_links(browser, pages):
     open_page(browser, pages / "report.html")
     accuracy = json.loads((pages / "metrics.json").read_text())["accuracy"]
     assert f"{100 * accuracy:.2f} %" in browser.find_element(By.CLASS_NAME, "headline").text
     pictures = browser.find_elements(By.TAG_NAME, "img")
-    assert len(pictures) == 3
+    assert len(pictures) == len(FIGURES)
     for picture in pictures:
         assert browser.execute_script("return arguments[0].naturalWidth", picture) > 100
         assert picture.get_attribute("alt")
@@ -83,6 +115,7 @@ def test_the_report_shows_headline_figures_and_links(browser, pages):
     assert links == [(pages / f"{stage}.html").as_uri() for stage in NOTEBOOKS]
 
 
+@in_a_browser
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_report_fits_the_window(browser, pages, width):
     browser.execute_cdp_cmd(
@@ -93,6 +126,7 @@ def test_the_report_fits_the_window(browser, pages, width):
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
+@in_a_browser
 @pytest.mark.parametrize("stage", NOTEBOOKS)
 def test_every_figure_of_a_notebook_is_described(browser, pages, stage):
     open_page(browser, pages / f"{stage}.html")
@@ -102,6 +136,7 @@ def test_every_figure_of_a_notebook_is_described(browser, pages, stage):
         assert "No description" not in picture.get_attribute("alt")
 
 
+@in_a_browser
 def test_an_explainer_leaves_its_picture_where_no_kernel_runs(browser, pages):
     open_page(browser, pages / "02_architecture.html")
     assert notebooks.NO_KERNEL in browser.find_element(By.TAG_NAME, "body").text
