@@ -19,6 +19,19 @@ CAUSES = {
 
 # What a student who holds a typical misconception writes, and a word of the message that helps.
 MISCONCEPTIONS = {
+    "threshold": [
+        (
+            "threshold = lambda c, r, wanted: max((t for t in c if r[c >= t].mean() >= wanted),"
+            " default=np.inf)",
+            "refuses more",
+        ),
+        (
+            "threshold = lambda c, r, wanted: min((t for t in c if r[c >= t].sum() / len(r)"
+            " >= wanted), default=np.inf)",
+            "infinity",
+        ),
+        ("threshold = lambda c, r, wanted: 0.6", "No threshold"),
+    ],
     "wrapped-sum": [
         ("wrapped_sum = 300", "one byte"),
         ("wrapped_sum = 255", "does not stop"),
