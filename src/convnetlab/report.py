@@ -66,7 +66,6 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
         ],
         data=json.loads(run.need("dataset.json").read_text("utf-8")),
         counts=split["part"].value_counts(sort=False).to_dict(),
-        robustness=any(stage["notebook"] == "further/robustness" for stage in stages),
         layers=layers.to_dict("records"),
         total=int(layers["parameters"].sum()),
         figures=figures,
