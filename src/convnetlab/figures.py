@@ -229,19 +229,19 @@ def curves(history: pd.DataFrame, title: str) -> LabFigure:
 
 
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> LabFigure:
-    """Draw a confusion matrix (truth by row, prediction by column), a number in every cell."""
+    """Draw a confusion matrix (truth by row, prediction by column): counts, and shares of the row."""
     mistakes = int(matrix.sum() - np.trace(matrix))
     count = len(classes)
-    side = max(6.0, 0.58 * count)
+    side = max(6.0, 0.68 * count)
     figure = LabFigure(f"{title}: {mistakes} of {matrix.sum()} are off the diagonal.", side, side)
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root shows small cells too
     for row, column in np.ndindex(matrix.shape):
         colour = "white" if shares[row, column] > 0.4 else "black"
-        axes.text(
-            column, row, str(matrix[row, column]), ha="center", va="center", color=colour, size=9
-        )
+        found = matrix[row, column]
+        text = f"{found}\n{shares[row, column]:.1%}" if found else "0"
+        axes.text(column, row, text, ha="center", va="center", color=colour, size=8)
     axes.set_xticks(range(count), classes, rotation=45 if max(map(len, classes)) > 2 else 0)
     axes.set_yticks(range(count), classes)
     axes.set(title=title, xlabel="predicted class", ylabel="true class")
