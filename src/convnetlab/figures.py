@@ -229,7 +229,7 @@ def curves(history: pd.DataFrame, title: str) -> LabFigure:
 
 
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> LabFigure:
-    """Draw a confusion matrix (truth by row, prediction by column): counts, and shares of the row."""
+    """Draw a confusion matrix (truth by row, prediction by column), counts and shares by row."""
     mistakes = int(matrix.sum() - np.trace(matrix))
     count = len(classes)
     side = max(6.0, 0.68 * count)
