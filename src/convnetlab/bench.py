@@ -389,6 +389,15 @@ def convolution() -> str:
     return races.as_text(table)
 
 
+def prediction() -> str:
+    """Measure one pass against a call a picture; write `prediction.csv`, return it as text."""
+    from convnetlab import races
+
+    table = races.predictions()
+    write_atomically(folder() / "prediction.csv", lambda file: table.to_csv(file))
+    return f"{machine()}\n{table.round(3).to_string()}"
+
+
 def costs(name: str) -> dict[str, Any]:
     """Return a network's facts and costs: as published, by our count and in print, and here."""
     from convnetlab import architectures, inspection
@@ -423,4 +432,5 @@ PARTS: dict[str, Callable[..., str]] = {
     "curves": curves,
     "determinism": determinism,
     "kills": kills,
+    "prediction": prediction,
 }

@@ -107,7 +107,16 @@ def doctor() -> None:
 @click.option(
     "--only",
     type=click.Choice(
-        ["lab", "convolution", "networks", "transfer", "curves", "determinism", "kills"]
+        [
+            "lab",
+            "convolution",
+            "prediction",
+            "networks",
+            "transfer",
+            "curves",
+            "determinism",
+            "kills",
+        ]
     ),
     help="Measure something else instead; see below.",
 )
@@ -118,6 +127,7 @@ def bench(quick: bool, repeats: int | None, only: str | None, select: bool) -> N
     \b
     --only lab          the whole lab's run, its stages, and the command's start-up
     --only convolution  the lab's conv2d against Keras's, and against loops
+    --only prediction   one pass over the test pictures against a call a picture
     --only networks     every architecture, trained once: networks.csv
     --only transfer     transfer against training from scratch: transfer.csv
     --only curves       five trainings, four of them gone wrong: learning_curves.csv

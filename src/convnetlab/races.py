@@ -1,12 +1,12 @@
-"""The lab's `conv2d` against Keras's, and against plain loops: times side by side.
+"""Ways to compute the same, side by side: convolution, and a model's answers to many pictures.
 
-`convnetlab bench --only convolution` takes under a minute.
+`convnetlab bench --only convolution` and `--only prediction` take about a minute each.
 """
 
 import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 from convnetlab import convolution
 
 BATCH = 32
+ALONE = 100  # pictures that are predicted one by one
 
 
 class Shape(NamedTuple):
@@ -94,7 +95,7 @@ def one_map_by_loops(
     return np.asarray(np.sum(maps, axis=0), np.float32)
 
 
-def medians(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def medians(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Return each way's median milliseconds; they take turns, after two turns to warm up."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats + 2):
@@ -114,3 +115,38 @@ def as_text(layers: pd.DataFrame) -> str:
         f"median: {against_keras:.2f} times the time of the faster Keras, eager or graph; "
         f"{against_loops:.0f} times faster than loops"
     )
+
+
+def predictions(repeats: int = 5) -> pd.DataFrame:
+    """Measure how long the reference network takes to answer test pictures, on this machine.
+
+    In one pass, as stage 4 does; with a call of `predict` for every picture in a loop, as the lab
+    sheet does; and with a direct call of the model in the loop. The weights are random, for they
+    do not change the time; the three ways must agree.
+
+    Returns:
+        A row a way: the pictures answered, the median milliseconds a picture, and that over the
+        milliseconds of the one pass.
+    """
+    from convnetlab import architectures, datasets, evaluation
+
+    data = datasets.load("mnist")
+    everything = np.arange(len(data.test_labels))
+    model = architectures.build("reference", data.image_shape, len(data.classes))
+    pictures = data.test_batch(everything[:ALONE])
+
+    def one_by_one(call: Callable[[convolution.Floats], object]) -> convolution.Floats:
+        return np.concatenate([np.asarray(call(picture[np.newaxis])) for picture in pictures])
+
+    ways: dict[str, Callable[[], convolution.Floats]] = {
+        "one pass": lambda: evaluation.predict(model, data, everything)[:ALONE],
+        "predict, in a loop": lambda: one_by_one(functools.partial(model.predict, verbose=0)),
+        "call, in a loop": lambda: one_by_one(model),
+    }
+    for way in ways.values():
+        np.testing.assert_allclose(way(), ways["one pass"](), atol=1e-5)
+    counts = dict.fromkeys(ways, ALONE) | {"one pass": len(everything)}
+    times = {name: taken / counts[name] for name, taken in medians(ways, repeats).items()}
+    ratios = {name: taken / times["one pass"] for name, taken in times.items()}
+    columns = {"pictures": counts, "ms a picture": times, "times the one pass": ratios}
+    return pd.DataFrame(columns).rename_axis("way")
