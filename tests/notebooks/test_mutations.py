@@ -1,4 +1,7 @@
-"""Wrong answers are put into every exercise: its check must fail, with a message of its own."""
+"""A student's copy, and every exercise in it: without an answer, with wrong ones, with the right.
+
+A check must fail for the first two, with a message of its own, and nothing after it may mind.
+"""
 
 import ast
 import re
@@ -7,6 +10,7 @@ import pytest
 from kernel import Kernel
 from test_source import NOTEBOOKS, code, grader
 
+from convnetlab import notebooks, student
 from convnetlab.paths import STAGES, side_trips
 
 CAUSES = {
@@ -434,32 +438,51 @@ def generic(solution):
 
 
 @pytest.fixture(scope="module")
-def mutations_runs(tmp_path_factory):
-    """One folder for all notebooks: each needs what the ones before handed on."""
-    return tmp_path_factory.mktemp("mutations")
+def students(tmp_path_factory):
+    """A student's copy in work/, and runs/ beside it: each stage needs what came before."""
+    folder = tmp_path_factory.mktemp("student")
+    student.start(folder / "work")
+    return folder
+
+
+def survivors(kernel, solution, check):
+    """Return the wrong answers that the check lets pass, or refuses without the right words."""
+    survived = []
+    wrong = [(answer, "") for answer in generic(solution)] + MISCONCEPTIONS[solution.id]
+    for answer, word in wrong:
+        assert kernel.run(solution.source) == ("", "")
+        assert kernel.run(answer)[0] == "", answer
+        name, message = kernel.run(check.source)
+        expected = "NotImplementedError" if "unanswered" in answer else "AssertionError"
+        if name != expected or not message or not re.search(word, message):
+            survived.append((solution.id, answer, name, message[:100]))
+    return survived
 
 
 @pytest.mark.parametrize("stage", [*STAGES, *side_trips()])
-def test_every_wrong_answer_is_refused(stage, monkeypatch, mutations_runs):
-    monkeypatch.setenv("CONVNETLAB_RUNS", str(mutations_runs))
-    monkeypatch.setenv("CONVNETLAB_SMOKE", "1")
-    monkeypatch.setenv("CONVNETLAB_HEADLESS", "1")
-    survived = []
-    with Kernel() as kernel:
-        cells = code(NOTEBOOKS[stage.removeprefix("further/")])
-        for place, cell in enumerate(cells):
-            source = cell.source.replace('dataset = "mnist"', 'dataset = "digits"')
-            assert kernel.run(source) == ("", ""), f"{stage}, {cell.id}"
+def test_a_students_copy_refuses_wrong_answers_and_runs_to_its_end(stage, students):
+    """At each exercise: no answer, wrong ones, the right one; then on, without an answer."""
+    source = {cell.id: cell for cell in code(NOTEBOOKS[stage.removeprefix("further/")])}
+    copy = notebooks.read(students / "work" / f"{stage}.ipynb")
+    settings = {"CONVNETLAB_SMOKE": "1", "CONVNETLAB_HEADLESS": "1"}
+    settings["CONVNETLAB_RUNS"] = str(students / "runs")
+    survived, before = [], None
+    with notebooks.environment(**settings), Kernel() as kernel:
+        kernel.run(f"import os; os.chdir({str(students / 'work')!r})")
+        for cell in code(copy):
+            failed, message = kernel.run(
+                cell.source.replace('dataset = "mnist"', 'dataset = "digits"')
+            )
             if not grader(cell).get("grade"):
-                continue
-            solution = cells[place - 1]
-            wrong = [(answer, "") for answer in generic(solution)] + MISCONCEPTIONS[solution.id]
-            for answer, word in wrong:
+                assert not failed, f"{stage}, {cell.id}: {failed}: {message}"
+            else:
+                assert failed in ("NotImplementedError", "AssertionError"), cell.id
+                # Without the tag, Run All would stop there.
+                assert "raises-exception" in notebooks.tags(cell), cell.id
+                solution = source[before.id]
+                survived += survivors(kernel, solution, cell)
                 assert kernel.run(solution.source) == ("", "")
-                assert kernel.run(answer)[0] == "", answer
-                name, message = kernel.run(cell.source)
-                expected = "NotImplementedError" if "unanswered" in answer else "AssertionError"
-                if name != expected or not message or not re.search(word, message):
-                    survived.append((solution.id, answer, name, message[:100]))
-            assert kernel.run(solution.source) == ("", "")
+                assert kernel.run(cell.source) == ("", ""), cell.id
+                kernel.run(before.source)
+            before = cell
     assert not survived

@@ -189,13 +189,13 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(first_run, runs_fold
     assert not (first_run / "checkpoints").exists()
 
 
-def test_with_a_recipe_comes_the_network_that_it_was_chosen_for(runs_folder):
-    options = [*FAST, ("recipe", "best"), ("epochs", "2")]
-    notebooks.run_lab("recipe", options, smoke=True, say=silent)
-    assert metrics(runs_folder / "recipe")["architecture"] == "minivgg"
-    assert "trained on <b>" in (runs_folder / "recipe" / "report.html").read_text("utf-8")
+def test_with_a_recipe_comes_the_network_that_it_was_chosen_for(first_run):
+    options = [("recipe", "sprint"), ("epochs", "1")]
+    notebooks.run_lab("first", options, first=2, say=silent)
+    assert metrics(first_run)["architecture"] == "strided"
+    assert "trained on <b>" in (first_run / "report.html").read_text("utf-8")
     with pytest.raises(LabError, match="recipe is 'bets'; it must be one of: one-cycle, sprint"):
-        notebooks.run_lab("recipe", [("recipe", "bets")], smoke=True, say=silent)
+        notebooks.run_lab("first", [("recipe", "bets")], first=2, say=silent)
 
 
 @pytest.mark.slow

@@ -544,10 +544,10 @@ def test_the_deep_networks_learn_256_pictures_by_heart(mnist, name):
 @pytest.mark.parametrize(
     ("name", "epochs", "least"),
     [
-        ("reference", 3, 0.985),
+        # The others take minutes: `make results` trains them, and test_bench has the floor. A whole
+        # run of the lab (test_runs) has the reference.
         ("compact", 3, 0.985),
-        ("lenet5", 3, 0.985),
-        # The others take minutes; `make results` trains them, test_bench has the floor.
+        ("lenet5", 1, 0.96),
         ("resnet18", 1, 0.97),
     ],
 )
