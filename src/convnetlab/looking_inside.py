@@ -381,15 +381,16 @@ def middles(inside: Inside, name: str) -> tuple[Doubles, Doubles]:
     """Return the row and the column in the middle of what each unit sees, (h,) and (w,)."""
     units, picture = inside.map_layers[name][:2], inside.network.inputs[0].shape[1:3]
     try:
-        table = inspection.receptive_fields(inside.network).set_index("layer")
-        starts, sizes, steps = (table.loc[name, column] for column in ("start", "size", "stride"))
+        field: Any = inspection.receptive_fields(inside.network).set_index("layer").loc[name]
     except (ValueError, KeyError):  # branches or layers that it does not know: spread them evenly
-        starts = (0, 0)
-        steps = sizes = tuple(side / count for side, count in zip(picture, units, strict=True))
-    firsts = [start + (size - 1) / 2 for start, size in zip(starts, sizes, strict=True)]
+        steps = tuple(side / count for side, count in zip(picture, units, strict=True))
+        field = {"start": (0, 0), "size": steps, "stride": steps}
+    firsts = [
+        start + (size - 1) / 2 for start, size in zip(field["start"], field["size"], strict=True)
+    ]
     rows, columns = (
         first + step * np.arange(count, dtype=float)
-        for first, step, count in zip(firsts, steps, units, strict=True)
+        for first, step, count in zip(firsts, field["stride"], units, strict=True)
     )
     return rows, columns
 
