@@ -96,7 +96,7 @@ def note(heat: Floats, caption: str) -> str:
     """Return a caption that says so if there is nothing to see."""
     if np.ptp(heat) > 0:
         return caption
-    return f"{caption}\n{'the same everywhere' if heat.any() else '0 everywhere'}".strip()
+    return f"{caption}\n{'all the same' if heat.any() else 'all 0'}".strip()
 
 
 def hottest(heat: Floats) -> tuple[int, int]:
@@ -110,6 +110,13 @@ def in_words(name: str, heat: Floats) -> str:
     if np.ptp(heat) == 0:
         return f"{name} is {'the same' if heat.any() else '0'} everywhere"
     return f"{name} is hottest in row {hottest(heat)[0]}, column {hottest(heat)[1]}"
+
+
+def answers(truth: Integers, predicted: Integers, classes: Sequence[str]) -> list[str]:
+    """Return a caption a picture: what it is, and what the network says, both (N,)."""
+    names = [name if len(name) <= 10 else name[:9] + "…" for name in classes]
+    pairs = zip(truth, predicted, strict=True)
+    return [f"is {names[is_it]}\nsays {names[said]}" for is_it, said in pairs]
 
 
 def heat_maps(
