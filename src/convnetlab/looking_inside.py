@@ -255,9 +255,9 @@ def strongest_maps(inside: Inside, image: Pixels, count: int) -> dict[str, tuple
         Numbers, (count,), and maps, (count, h, w), the strongest first: with the largest number
         anywhere.
     """
-    found = {}
+    found, outputs = {}, inspection.layer_outputs(inside.network, image[None])
     for name in inside.stages:
-        maps = maps_of(inside, name, image[None])[0]
+        maps = outputs[name][0]
         chosen = np.argsort(-maps.max(axis=(0, 1)), kind="stable")[:count]
         found[name] = (chosen, np.moveaxis(maps[..., chosen], -1, 0))
     return found
@@ -418,15 +418,15 @@ def occlusion(
         stride: how far it moves; None for a third of its side.
 
     Raises:
-        LabError: the square does not fit into the picture, or does not move.
+        LabError: the square does not fit into the picture, or leaves pixels out as it moves.
     """
     height, width = images.shape[1:3]
     size = max(1, round(min(height, width) / 4)) if size is None else size
     stride = max(1, size // 3) if stride is None else stride
-    if not (1 <= size <= min(height, width) and stride >= 1):
+    if not 1 <= stride <= size <= min(height, width):
         raise LabError(
             f"size is {size} and stride {stride}; the pictures are {height} × {width}: size must "
-            f"be from 1 to {min(height, width)}, and stride 1 or more."
+            f"be from 1 to {min(height, width)}, and stride from 1 to size."
         )
     masks = squares(height, width, size, stride)
     before = predict(inside, images)
@@ -504,6 +504,7 @@ def flat_maps(features: Floats, seed: int) -> dict[str, Floats]:
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     count = len(features)
     if not FEWEST_POINTS <= count <= MOST_POINTS:
@@ -518,7 +519,10 @@ def flat_maps(features: Floats, seed: int) -> dict[str, Floats]:
     # Each point minds about so many neighbours; there must be three times as many others.
     perplexity = min(PERPLEXITY, (count - 1) / 3)
     embedding = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-    return {"PCA": components[:, :2], "t-SNE": embedding.fit_transform(components)}
+    with threadpool_limits(
+        1
+    ):  # on a busy machine its threads wait for each other ten times as long
+        return {"PCA": components[:, :2], "t-SNE": embedding.fit_transform(components)}
 
 
 def nearest(features: Floats, queries: Floats, count: int) -> tuple[Integers, Floats]:
