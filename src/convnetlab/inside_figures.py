@@ -19,9 +19,10 @@ Pixels = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-# Inches: a row's name, a picture, the captions above it, the figure's title.
-NAME, SIDE, CAPTION, TITLE = 1.3, 1.15, 0.42, 0.55
-STRONGEST = 0.75  # share of the heat's colour in the hottest pixel
+# Inches: a row's name, a picture, a line of the captions above it, the figure's title.
+NAME, SIDE, LINE, TITLE = 1.3, 1.15, 0.17, 0.45
+STRONGEST = 0.8  # share of the heat's colour in the hottest pixel
+DARKEST, CONTRAST = 70, 0.5  # of a picture below heat, which is hard to see on black
 NO_HEAT = np.nan  # where a picture is shown as it is
 # Okabe and Ito's colours, and shapes for those who cannot tell them apart: 7 and 10, so that the
 # pairs repeat after 70 classes only.
@@ -50,24 +51,41 @@ class Row:
 def picture_rows(rows: Mapping[str, Row], title: str, alt: str) -> LabFigure:
     """Draw rows of pictures, each row with its name at the left."""
     count = max(len(row.images) for row in rows.values())
+    captions = {name: noted(row) for name, row in rows.items()}
+    lines = [max(text.count("\n") + bool(text) for text in texts) for texts in captions.values()]
     width = max(NAME + SIDE * count + 0.2, 1.2 + 0.09 * len(title))
-    height = TITLE + (SIDE + CAPTION) * len(rows) + 0.1
+    height = TITLE + SIDE * len(rows) + LINE * sum(lines) + 0.1
     figure = LabFigure(alt, width, height, layout="none")
     figure.suptitle(title, y=1 - 0.15 / height)
-    for line, (name, row) in enumerate(rows.items()):
-        bottom = height - TITLE - (SIDE + CAPTION) * (line + 1) + 0.05
-        words = textwrap.fill(name, 14)
+    bottom = height - TITLE
+    for (name, row), above in zip(rows.items(), lines, strict=True):
+        bottom -= SIDE + LINE * above
         place = ((NAME - 0.15) / width, (bottom + SIDE / 2) / height)
-        figure.text(*place, words, ha="right", va="center", fontsize=10)
+        figure.text(*place, textwrap.fill(name, 14), ha="right", va="center", fontsize=10)
         for column, image in enumerate(row.images):
-            box = (NAME + SIDE * column + 0.05, bottom, SIDE - 0.1, SIDE - 0.1)
+            box = (NAME + SIDE * column + 0.05, bottom + 0.05, SIDE - 0.1, SIDE - 0.1)
             axes = figure.add_axes(tuple(np.divide(box, (width, height, width, height))))
             heat = None if row.heat is None else row.heat[column]
-            draw_heat(axes, image, heat, row.captions[column])
-            if column < row.framed:
-                for spine in axes.spines.values():
-                    spine.set(linewidth=3)
+            draw_heat(axes, image, heat, captions[name][column])
+            for spine in axes.spines.values():
+                spine.set(linewidth=3 if column < row.framed else 0.5)
     return figure
+
+
+def noted(row: Row) -> list[str]:
+    """Return a row's captions, which say so where there is nothing to see."""
+    heats = [None] * len(row.images) if row.heat is None else row.heat
+    return [
+        text
+        if heat is None or np.isnan(heat).any() or np.ptp(heat) > 0
+        else f"{text}\n{flat(heat)}"
+        for text, heat in zip(row.captions, heats, strict=True)
+    ]
+
+
+def flat(heat: Floats) -> str:
+    """Say what heat is that is the same number everywhere."""
+    return "all the same" if heat.any() else "all 0"
 
 
 def draw_heat(axes: Axes, image: Pixels, heat: Floats | None, caption: str) -> None:
@@ -75,12 +93,14 @@ def draw_heat(axes: Axes, image: Pixels, heat: Floats | None, caption: str) -> N
     if heat is None or np.isnan(heat).any():
         show_picture(axes, image, caption)
     else:
-        show_picture(axes, warmed(image, heat), note(heat, caption))
+        show_picture(axes, warmed(image, heat), caption)
         if np.ptp(heat) > 0:
             row, column = hottest(heat)
             axes.autoscale(False)
             for colour, thickness in (("black", 3.0), ("white", 1.2)):
-                axes.plot([column], [row], "o", ms=9, mfc="none", mec=colour, mew=thickness)
+                ring = Line2D([column], [row], marker="o", ms=9, mfc="none", clip_on=False)
+                ring.set(markeredgecolor=colour, markeredgewidth=thickness)
+                axes.add_line(ring)
     axes.title.set_fontsize(8)
 
 
@@ -88,15 +108,9 @@ def warmed(image: Pixels, heat: Floats) -> Pixels:
     """Return a picture (H, W, C) in grey or colour as RGB, tinted where there is heat (H, W)."""
     colours = np.where((heat >= 0)[..., None], to_rgb(ORANGE), to_rgb(BLUE)) * 255
     strength = STRONGEST * np.abs(heat) / max(float(np.abs(heat).max()), 1e-30)
-    mixed = (1 - strength[..., None]) * image + strength[..., None] * colours
+    below = DARKEST + CONTRAST * image
+    mixed = (1 - strength[..., None]) * below + strength[..., None] * colours
     return np.asarray(mixed.round(), np.uint8)
-
-
-def note(heat: Floats, caption: str) -> str:
-    """Return a caption that says so if there is nothing to see."""
-    if np.ptp(heat) > 0:
-        return caption
-    return f"{caption}\n{'all the same' if heat.any() else 'all 0'}".strip()
 
 
 def hottest(heat: Floats) -> tuple[int, int]:
@@ -108,7 +122,7 @@ def hottest(heat: Floats) -> tuple[int, int]:
 def in_words(name: str, heat: Floats) -> str:
     """Say where heat (H, W) is largest."""
     if np.ptp(heat) == 0:
-        return f"{name} is {'the same' if heat.any() else '0'} everywhere"
+        return f"{name} is {flat(heat)}"
     return f"{name} is hottest in row {hottest(heat)[0]}, column {hottest(heat)[1]}"
 
 
@@ -226,7 +240,15 @@ def feature_map(
         for label in present:
             across, up = np.median(places[labels == label], axis=0)
             box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.75}
-            axes.text(across, up, shortened(classes[label]), ha="center", va="center", bbox=box)
+            axes.text(
+                across,
+                up,
+                shortened(classes[label]),
+                ha="center",
+                va="center",
+                weight="bold",
+                bbox=box,
+            )
         axes.set(title=name, xticks=[], yticks=[])
         axes.set(xlabel=f"{name}, first number", ylabel=f"{name}, second number")
     draw_legend(figure, present, classes)
