@@ -148,7 +148,8 @@ def heat_maps(
         title: the figure's title.
     """
     told = [in_words(name, heat[0]) for name, heat in heats.items()]
-    alt = f"{title}. {len(images)} pictures. In the first, {', '.join(told)}."
+    which = "Of one picture" if len(images) == 1 else f"The first of {len(images)} pictures"
+    alt = f"{title}. {which}: {', '.join(told)}."
     if len(images) > 1:
         empty = [""] * len(images)
         rows = {name: Row(images, empty, heat) for name, heat in heats.items()}
