@@ -14,11 +14,21 @@ import pandas as pd
 from IPython.display import display
 from numpy.typing import NDArray
 
-from convnetlab import convolution, diagrams, evaluation, figures, kernels, optimisers
+from convnetlab import (
+    convolution,
+    diagrams,
+    evaluation,
+    figures,
+    inside_figures,
+    kernels,
+    optimisers,
+)
 from convnetlab.figures import LabFigure
 
 Floats = NDArray[np.float32]
 Learnt = Mapping[str, tuple[Floats, float]]  # kernel (h, w) and bias, by name
+Heats = Callable[[NDArray[np.uint8], NDArray[np.int64] | None], Mapping[str, Floats]]
+SAID = "what it says"
 EVERY, PAGE = "any class", 15  # of the gallery: the menus' first option; pictures a page
 
 
@@ -219,5 +229,32 @@ def explain_mistakes(
         title = f"Mistakes {start + 1} to {start + len(shown)} of {len(rows)}, the surest first"
         pictures = fetch(shown["index"].to_numpy(np.int64))
         return figures.prediction_grid(pictures, shown, classes, title)
+
+    return Explainer(controls, draw)
+
+
+def explain_answers(
+    images: NDArray[np.uint8], captions: Sequence[str], classes: Sequence[str], heats: Heats
+) -> Explainer:
+    """Return an explainer of a network's answers: a slider for the picture, a menu for the class.
+
+    Args:
+        images: (N, H, W, C).
+        captions: of the pictures.
+        classes: the classes' names.
+        heats: makes heat maps (1, H, W), by method, of one picture (1, H, W, C) for a class (1,),
+            or for None, which is what the network says.
+    """
+    controls = {
+        "picture": slider("picture", 1, len(images), 1),
+        "class": menu("what speaks for", [SAID, *classes]),
+    }
+
+    def draw() -> LabFigure:
+        number, chosen = controls["picture"].value - 1, controls["class"].index
+        image = images[[number]]
+        found = heats(image, np.array([chosen - 1]) if chosen else None)
+        title = f"Picture {number + 1}: what speaks for {controls['class'].value}"
+        return inside_figures.heat_maps(image, captions[number : number + 1], found, title)
 
     return Explainer(controls, draw)

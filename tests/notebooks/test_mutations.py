@@ -326,6 +326,77 @@ MISCONCEPTIONS = {
         ("left_to_train = 541_910", "ten classes"),
         ("left_to_train = 540_900", "Expected"),
     ],
+    "grad-cam": [
+        *[
+            (
+                "def grad_cam(maps, gradients):\n"
+                "    weighted = maps * gradients.mean(axis=(0, 1))\n"
+                f"    return {formula}",
+                word,
+            )
+            for formula, word in (
+                ("weighted.sum(axis=-1)", "set negatives to 0"),
+                ("np.abs(weighted.sum(axis=-1))", "evidence against"),
+                ("np.maximum(weighted, 0).sum(axis=-1)", "first, then"),
+                ("np.maximum(weighted.mean(axis=-1), 0)", "Expected"),
+                ("np.maximum(weighted, 0)", "shape"),
+            )
+        ],
+        ("grad_cam = lambda maps, g: np.maximum((maps * g).sum(axis=-1), 0)", "whole map"),
+        (
+            "grad_cam = lambda maps, g: np.maximum((maps * g.sum(axis=(0, 1))).sum(axis=-1), 0)",
+            "its sum",
+        ),
+    ],
+    "occlude": [
+        *[
+            (
+                "def occlude(predict, image, size, wanted):\n"
+                "    before = predict(image[None])[0]\n"
+                "    sides = [side - size + 1 for side in image.shape[:2]]\n"
+                "    falls = np.zeros(sides)\n"
+                "    for row, column in np.ndindex(*sides):\n"
+                f"        hidden = {hidden}\n"
+                "        hidden[row : row + size, column : column + size] = 0\n"
+                f"        after = predict({batch})[0]\n"
+                f"        falls[row, column] = {fall}\n"
+                "    return falls",
+                word,
+            )
+            for hidden, batch, fall, word in (
+                ("image", "hidden[None]", "before[wanted] - after[wanted]", "in a copy"),
+                ("image.copy()", "hidden", "before[wanted] - after[wanted]", "batch of one"),
+                ("image.copy()", "hidden[None]", "before.max() - after.max()", "largest"),
+                ("image.copy()", "hidden[None]", "after[wanted] - before[wanted]", "minus after"),
+                ("image.copy()", "hidden[None]", "after[wanted]", "left"),
+                ("image.copy()", "hidden[None]", "before[0] - after[0]", "For class 1"),
+            )
+        ],
+        (
+            "def occlude(predict, image, size, wanted):\n"
+            "    falls = np.zeros(image.shape[:2])\n"
+            "    for row, column in np.ndindex(falls.shape):\n"
+            "        hidden = image.copy()\n"
+            "        hidden[row : row + size, column : column + size] = 0\n"
+            "        pair = predict(np.stack([image, hidden]))\n"
+            "        falls[row, column] = pair[0, wanted] - pair[1, wanted]\n"
+            "    return falls",
+            "places",
+        ),
+    ],
+    "alike": [
+        ("alike = lambda f, q, n: np.argsort(-(f @ q))[:n]", "divide by the lengths"),
+        ("alike = lambda f, q, n: np.argsort(np.linalg.norm(f - q, axis=1))[:n]", "directions"),
+        (
+            "alike = lambda f, q, n: np.argsort(f @ q / np.linalg.norm(f, axis=1))[:n]",
+            "upwards",
+        ),
+        (
+            "alike = lambda f, q, n: np.argsort(-(f @ q) / np.linalg.norm(f, axis=1))",
+            "3 rows",
+        ),
+        ("alike = lambda f, q, n: np.sort(-(f @ q) / np.linalg.norm(f, axis=1))[:n]", "Expected"),
+    ],
     "pick-rate": [
         ("pick_rate = lambda rates, losses: np.argmin(losses)", "position"),
         ("pick_rate = lambda rates, losses: losses.min()", "lowest loss"),
