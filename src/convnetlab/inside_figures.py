@@ -20,7 +20,7 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 # Inches: a row's name, a picture, a line of the captions above it, the figure's title.
-NAME, SIDE, LINE, TITLE = 1.3, 1.15, 0.17, 0.45
+NAME, SIDE, LINE, TITLE = 1.55, 1.15, 0.17, 0.45
 STRONGEST = 0.8  # share of the heat's colour in the hottest pixel
 DARKEST, CONTRAST = 70, 0.5  # of a picture below heat, which is hard to see on black
 NO_HEAT = np.nan  # where a picture is shown as it is
@@ -61,7 +61,7 @@ def picture_rows(rows: Mapping[str, Row], title: str, alt: str) -> LabFigure:
     for (name, row), above in zip(rows.items(), lines, strict=True):
         bottom -= SIDE + LINE * above
         place = ((NAME - 0.15) / width, (bottom + SIDE / 2) / height)
-        figure.text(*place, textwrap.fill(name, 14), ha="right", va="center", fontsize=10)
+        figure.text(*place, textwrap.fill(name, 18), ha="right", va="center", fontsize=9)
         for column, image in enumerate(row.images):
             box = (NAME + SIDE * column + 0.05, bottom + 0.05, SIDE - 0.1, SIDE - 0.1)
             axes = figure.add_axes(tuple(np.divide(box, (width, height, width, height))))

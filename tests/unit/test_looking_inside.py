@@ -461,7 +461,7 @@ FIGURES = {
         GREY, ["is 3,\nsays 5"] * 6, {"Grad-CAM": np.abs(HEAT), "occlusion": HEAT}, "Heat"
     ),
     "heat in colour": lambda: inside_figures.heat_maps(
-        COLOUR, [""] * 5, {"saliency of a model": np.ones((5, 9, 5), np.float32)}, "Heat"
+        COLOUR, [""] * 5, {"convolution4_normalise": np.ones((5, 9, 5), np.float32)}, "Heat"
     ),
     "one picture": lambda: inside_figures.heat_maps(
         GREY[:1], ["a 7"], {"Grad-CAM": HEAT[:1], "saliency": 0 * HEAT[:1]}, "One picture" * 5
