@@ -96,32 +96,31 @@ def refusal(table: pd.DataFrame, threshold: float, title: str) -> LabFigure:
 def robustness(
     tables: Mapping[str, pd.DataFrame],
     pictures: Mapping[str, NDArray[np.uint8]],
-    units: Mapping[str, str],
     title: str,
 ) -> LabFigure:
     """Draw accuracy by strength, a panel a corruption, a line a model, below example pictures.
 
     Args:
         tables: by the model's name, as `robustness.accuracies` makes them; five at most.
-        pictures: by corruption, uint8 (strengths, H, W, C), as `robustness.examples` makes them.
-        units: of the strengths, by corruption.
+        pictures: by corruption, of which there are six, uint8 (strengths, H, W, C), as
+            `robustness.examples` makes them.
         title: the figure's title.
     """
-    figure = LabFigure(f"{title}. {falls_in_words(tables, units)}", 11, 8)
-    figure.get_layout_engine().set(h_pad=0.12)
+    figure = LabFigure(f"{title}. {falls_in_words(tables)}", 11, 8)
+    figure.set_layout_engine("constrained", h_pad=0.12)
     figure.suptitle(title)
-    grid = figure.subplots(2, -(-len(units) // 2), sharey=True, squeeze=False)
-    for axes, (name, unit) in zip(grid.flat, units.items(), strict=False):
+    grid = figure.subplots(2, 3, sharey=True)
+    for axes, (name, images) in zip(grid.flat, pictures.items(), strict=True):
         for number, (label, table) in enumerate(tables.items()):
             rows = table[table["corruption"] == name]
             aside = 0.12 * (number - (len(tables) - 1) / 2)  # so that no bar hides another one
             draw_accuracy(axes, rows, label, number, aside)
         axes.set_xticks(rows["step"], [f"{strength:g}" for strength in rows["strength"]])
-        axes.set(xlim=(-0.5, len(rows) - 0.5), ylim=(-0.03, 1.03), xlabel=unit)
+        axes.set(xlim=(-0.5, len(rows) - 0.5), ylim=(-0.03, 1.03), xlabel=rows["unit"].iloc[0])
         axes.set_title(name, fontweight="bold", fontsize=11, y=1.28)  # above the pictures
         axes.tick_params(labelleft=True)
         axes.grid(alpha=0.3)
-        for place, image in enumerate(pictures[name]):
+        for place, image in enumerate(images):
             box = (place - 0.44, 1.03, 0.88, 0.24)
             small = axes.inset_axes(box, transform=axes.get_xaxis_transform())
             show_picture(small, image)
@@ -149,7 +148,7 @@ def draw_accuracy(axes: Axes, rows: pd.DataFrame, label: str, number: int, aside
     )
 
 
-def falls_in_words(tables: Mapping[str, pd.DataFrame], units: Mapping[str, str]) -> str:
+def falls_in_words(tables: Mapping[str, pd.DataFrame]) -> str:
     """Say for each model how good it is on clean pictures, and under which corruption worst."""
     sentences = []
     for label, table in tables.items():
@@ -157,6 +156,6 @@ def falls_in_words(tables: Mapping[str, pd.DataFrame], units: Mapping[str, str])
         sentences.append(
             f"{label}: {table['accuracy'].iloc[0]:.3f} on clean pictures, at worst "
             f"{worst['accuracy']:.3f}, with {worst['corruption']} {worst['strength']:g} "
-            f"{units[worst['corruption']]}."
+            f"{worst['unit']}."
         )
     return " ".join(sentences)

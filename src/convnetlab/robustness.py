@@ -7,6 +7,7 @@ changes nothing.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,9 @@ from convnetlab.handoff import Run, run_folder
 
 Pixels = NDArray[np.uint8]
 
+STEPS = range(6)  # no change, then five strengths from weak to strong
 BATCH = 500  # pictures that are changed and judged at once
+DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # down and right, pixels
 MIDDLE = 3  # the strength, of five, at which two models are compared
 
 
@@ -36,7 +39,7 @@ def shift(images: Pixels, strength: float, _: np.random.Generator) -> Pixels:
     """
     _, height, width, _ = images.shape
     moved = np.empty_like(images)
-    for turn, (down, right) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
+    for turn, (down, right) in enumerate(DIRECTIONS[: len(images)]):
         steps = (0, down * height * strength / 100, right * width * strength / 100, 0)
         moved[turn::4] = ndimage.shift(images[turn::4], steps, order=1, mode="grid-constant")
     return moved
@@ -48,7 +51,7 @@ def rotation(images: Pixels, strength: float, _: np.random.Generator) -> Pixels:
     What comes in from outside is black.
     """
     turned = np.empty_like(images)
-    for turn, angle in enumerate((strength, -strength)):
+    for turn, angle in enumerate((strength, -strength)[: len(images)]):
         turned[turn::2] = ndimage.rotate(
             images[turn::2], angle, (2, 1), reshape=False, order=1, mode="grid-constant"
         )
@@ -86,7 +89,7 @@ class Corruption(NamedTuple):
     """One way in which pictures change: `change(images, strength, random)`, and its strengths."""
 
     change: Callable[[Pixels, float, np.random.Generator], Pixels]
-    strengths: tuple[float, ...]  # no change, then five from weak to strong
+    strengths: tuple[float, ...]  # one for each of `STEPS`
     unit: str
 
 
@@ -121,10 +124,8 @@ def corrupt(name: str, images: Pixels, step: int, seed: int = 0, place: int = 0)
 def examples(image: Pixels, seed: int) -> dict[str, Pixels]:
     """Return one picture (H, W, C) under every corruption: by name uint8 (6, H, W, C), 0 first."""
     return {
-        name: np.concatenate(
-            [corrupt(name, image[None], step, seed) for step in range(len(kind.strengths))]
-        )
-        for name, kind in CORRUPTIONS.items()
+        name: np.concatenate([corrupt(name, image[None], step, seed) for step in STEPS])
+        for name in CORRUPTIONS
     }
 
 
@@ -147,31 +148,30 @@ def answers(
         A row a corruption, step (0..5, 0 is no change) and picture, in the order of `indices`:
         `corruption`, `step`, `right` (bool), `confidence` (of the answer given, 0..1).
     """
-    rows = {(name, step): [] for name, kind in CORRUPTIONS.items() for step in range(6)}
-    for start in range(0, len(indices), BATCH):
+    tables = []
+    for name, step, start in product(CORRUPTIONS, STEPS, range(0, len(indices), BATCH)):
         chosen = slice(start, start + BATCH)
-        images = dataset.test_batch(indices[chosen])
-        for (name, step), tables in rows.items():
-            changed = corrupt(name, images, step, seed, start)
-            said = np.asarray(model.predict_on_batch(changed))
-            right = said.argmax(axis=1) == truth[chosen]
-            tables.append(pd.DataFrame({"right": right, "confidence": said.max(axis=1)}))
-    by_kind = {kind: pd.concat(tables) for kind, tables in rows.items()}
-    table = pd.concat(by_kind, names=["corruption", "step"])
-    return table.reset_index(["corruption", "step"]).reset_index(drop=True)
+        images = corrupt(name, dataset.test_batch(indices[chosen]), step, seed, start)
+        said = np.asarray(model.predict_on_batch(images))
+        columns = {"corruption": name, "step": step, "right": said.argmax(axis=1) == truth[chosen]}
+        tables.append(pd.DataFrame({**columns, "confidence": said.max(axis=1)}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def accuracies(said: pd.DataFrame) -> pd.DataFrame:
     """Return the accuracy of `answers`, a row a corruption and step, in their order.
 
-    Columns: `corruption`, `step`, `strength` (in the corruption's unit), `accuracy`, 0..1, and its
-    95 % interval `low` to `high` (Wilson).
+    Columns: `corruption`, `step`, `strength` in its `unit`, `accuracy`, 0..1, and its 95 % interval
+    `low` to `high` (Wilson).
     """
-    rows = []
-    for (name, step), right in said.groupby(["corruption", "step"], sort=False)["right"]:
-        limits = accuracy_interval(int(right.sum()), len(right))
-        rows.append((name, step, CORRUPTIONS[name].strengths[step], right.mean(), *limits))
-    return pd.DataFrame(rows, columns=["corruption", "step", "strength", "accuracy", "low", "high"])
+    groups = said.groupby(["corruption", "step"], sort=False)["right"]
+    table = groups.agg(accuracy="mean", right="sum", pictures="size").reset_index()
+    kinds = [CORRUPTIONS[name] for name in table["corruption"]]
+    strengths = [kind.strengths[step] for kind, step in zip(kinds, table["step"], strict=True)]
+    counts = zip(table.pop("right"), table.pop("pictures"), strict=True)
+    limits = [accuracy_interval(int(right), int(pictures)) for right, pictures in counts]
+    low, high = zip(*limits, strict=True)
+    return table.assign(strength=strengths, unit=[kind.unit for kind in kinds], low=low, high=high)
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame, step: int = MIDDLE) -> pd.DataFrame:
