@@ -414,8 +414,8 @@ MISCONCEPTIONS = {
     "change-contrast": [
         *[
             (
-                f"change_contrast = lambda p, f: np.rint(np.clip({mean} + f * (p - {mean}), 0, 255))"
-                ".astype(np.uint8)",
+                "change_contrast = lambda p, f:"
+                f" np.rint(np.clip({mean} + f * (p - {mean}), 0, 255)).astype(np.uint8)",
                 word,
             )
             for mean, word in (("0", "darker"), ("127.5", "fixed grey"), ("p.mean()", "of both"))
