@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from convnetlab.calibration import refuse
 from convnetlab.datasets import Dataset
 from convnetlab.evaluation import Integers, accuracy_interval, answers_of, mcnemar
 from convnetlab.handoff import Run, run_folder
@@ -174,6 +175,33 @@ def accuracies(said: pd.DataFrame) -> pd.DataFrame:
     return table.assign(strength=strengths, unit=[kind.unit for kind in kinds], low=low, high=high)
 
 
+def at_step(said: pd.DataFrame, step: int) -> dict[str, pd.DataFrame]:
+    """Return rows of `answers`: to the unchanged pictures (`clean`), and to each corruption's."""
+    groups = {key: rows for key, rows in said.groupby(["corruption", "step"])}
+    return {"clean": groups["shift", 0]} | {name: groups[name, step] for name in CORRUPTIONS}
+
+
+def refusals(said: pd.DataFrame, threshold: float, step: int) -> pd.DataFrame:
+    """Return what a threshold on the confidence does to changed pictures.
+
+    Args:
+        said: `answers` of a model.
+        threshold: answers less sure are refused, as in `calibration.refuse`.
+        step: the strength, 1 to 5.
+
+    Returns:
+        A row for the unchanged pictures (`clean`) and for each corruption, shares 0..1: `right`,
+        mean `confidence`, `answered`, and `right if answered` (missing where nothing is).
+    """
+    rows = {}
+    for case, answered in at_step(said, step).items():
+        confidence, right = answered["confidence"].to_numpy(), answered["right"].to_numpy()
+        kept = refuse(confidence, right, threshold)
+        rows[case] = (right.mean(), confidence.mean(), kept["coverage"], kept["accuracy"])
+    columns = ["right", "confidence", "answered", "right if answered"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
 def compare(first: pd.DataFrame, second: pd.DataFrame, step: int = MIDDLE) -> pd.DataFrame:
     """Return whether the second of two models is better, by McNemar's exact test.
 
@@ -191,18 +219,15 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, step: int = MIDDLE) -> pd
         and `second`, on how many pictures `only first` and `only second` is right, `p`, and
         `verdict`: the second is `better`, `worse`, or the question is `open`.
     """
-    cases = {"clean": ("shift", 0)} | {name: (name, step) for name in CORRUPTIONS}
+    before, after = at_step(first, step), at_step(second, step)
     rows = {}
-    for case, (name, strength) in cases.items():
-        one, two = (
-            said.loc[(said["corruption"] == name) & (said["step"] == strength), "right"].to_numpy()
-            for said in (first, second)
-        )
+    for case in before:
+        one, two = (said[case]["right"].to_numpy() for said in (before, after))
         rows[case] = (one.mean(), two.mean(), *mcnemar(np.ones_like(one), one, two))
     columns = ["first", "second", "only first", "only second", "p"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     direction = np.where(table["only second"] > table["only first"], "better", "worse")
-    return table.assign(verdict=np.where(table["p"] < 0.05 / len(cases), direction, "open"))
+    return table.assign(verdict=np.where(table["p"] < 0.05 / len(table), direction, "open"))
 
 
 def other_model(name: str, here: Run) -> Any:

@@ -195,6 +195,18 @@ def test_comparisons_are_paired_and_of_the_chosen_strength():
     assert robustness.compare(made_up(hard), made_up(more), 4).loc["noise", "verdict"] == "better"
 
 
+def test_a_threshold_is_held_against_the_clean_pictures_and_each_corruption():
+    said = made_up(np.tile(np.arange(10) < 6, (36, 1)))
+    clean, blurred = said["step"] == 0, (said["corruption"] == "blur") & (said["step"] == 5)
+    said.loc[clean, "confidence"] = 0.9
+    said.loc[blurred, "confidence"] = np.where(np.arange(10) < 4, 0.3, 0.8)
+    table = robustness.refusals(said, 0.8, 5)
+    assert list(table.index) == ["clean", *robustness.CORRUPTIONS]
+    assert table.loc["clean"].tolist() == pytest.approx([0.6, 0.9, 1, 0.6])
+    assert table.loc["blur"].tolist() == pytest.approx([0.6, 0.6, 0.6, 2 / 6])
+    assert table.loc["noise", "answered"] == 0 and np.isnan(table.loc["noise", "right if answered"])
+
+
 def test_equal_models_seldom_get_a_verdict():
     random = np.random.default_rng(0)
     tables = [
