@@ -177,8 +177,9 @@ def accuracies(said: pd.DataFrame) -> pd.DataFrame:
 
 def at_step(said: pd.DataFrame, step: int) -> dict[str, pd.DataFrame]:
     """Return rows of `answers`: to the unchanged pictures (`clean`), and to each corruption's."""
-    groups = {key: rows for key, rows in said.groupby(["corruption", "step"])}
-    return {"clean": groups["shift", 0]} | {name: groups[name, step] for name in CORRUPTIONS}
+    groups = said.groupby(["corruption", "step"])
+    cases = {"clean": ("shift", 0)} | {name: (name, step) for name in CORRUPTIONS}
+    return {case: groups.get_group(key) for case, key in cases.items()}
 
 
 def refusals(said: pd.DataFrame, threshold: float, step: int) -> pd.DataFrame:
