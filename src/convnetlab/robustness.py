@@ -65,10 +65,10 @@ def noise(images: Pixels, strength: float, random: np.random.Generator) -> Pixel
 
 
 def blur(images: Pixels, strength: float, _: np.random.Generator) -> Pixels:
-    """Replace each pixel by a weighted mean around it: a Gaussian of so many % of the height."""
-    sigma = strength / 100 * images.shape[1]
+    """Replace each pixel by a weighted mean around it: a Gaussian, sigma so many pixels."""
     # As floats: with whole numbers SciPy would round between the rows and the columns.
-    return to_pixels(ndimage.gaussian_filter(images, (0, sigma, sigma, 0), output=np.float32))
+    sigmas = (0, strength, strength, 0)
+    return to_pixels(ndimage.gaussian_filter(images, sigmas, output=np.float32))
 
 
 def contrast(images: Pixels, strength: float, _: np.random.Generator) -> Pixels:
@@ -98,7 +98,7 @@ CORRUPTIONS = {
     "shift": Corruption(shift, (0, 5, 10, 15, 20, 25), "% of the side"),
     "rotation": Corruption(rotation, (0, 12, 24, 36, 48, 60), "degrees"),
     "noise": Corruption(noise, (0, 25, 50, 75, 100, 125), "standard deviation, grey levels"),
-    "blur": Corruption(blur, (0, 2, 4, 6, 8, 10), "sigma, % of the height"),
+    "blur": Corruption(blur, (0, 0.5, 1, 1.5, 2, 2.5), "sigma, pixels"),
     "contrast": Corruption(contrast, (0, 20, 40, 60, 80, 90), "% lost"),
     "inversion": Corruption(inversion, (0, 20, 40, 60, 80, 100), "% of the negative"),
 }
