@@ -211,10 +211,10 @@ def test_equal_models_seldom_get_a_verdict():
     random = np.random.default_rng(0)
     tables = [
         robustness.compare(*(made_up(random.random((36, 60)) < 0.7) for _ in range(2)))
-        for _ in range(40)
+        for _ in range(20)
     ]
     alarms = sum((table["verdict"] != "open").any() for table in tables)
-    assert alarms <= 6, "of forty tables two at most are expected"
+    assert alarms <= 4, "of twenty tables one at most is expected"
 
 
 @every_shape
@@ -297,7 +297,9 @@ def test_the_figure_tells_what_it_shows(digits):
     chart = charts.robustness({"one": table, "two": table}, examples, "Six curves")
     worst = table.loc[table["accuracy"].idxmin()]
     assert f"two: {table['accuracy'].iloc[0]:.3f} on clean pictures" in chart.alt
-    assert f"{worst['accuracy']:.3f}, with {worst['corruption']} {worst['strength']}" in chart.alt
+    assert (
+        f"{worst['accuracy']:.3f}, with {worst['corruption']} {worst['strength']:g} " in chart.alt
+    )
     panels = chart.axes
     assert [axes.get_title() for axes in panels] == list(robustness.CORRUPTIONS)
     assert all(len(axes.child_axes) == 6 for axes in panels)
