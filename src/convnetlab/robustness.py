@@ -97,8 +97,8 @@ class Corruption(NamedTuple):
 CORRUPTIONS = {
     "shift": Corruption(shift, (0, 5, 10, 15, 20, 25), "% of the side"),
     "rotation": Corruption(rotation, (0, 12, 24, 36, 48, 60), "degrees"),
-    "noise": Corruption(noise, (0, 25, 50, 75, 100, 125), "standard deviation, grey levels"),
-    "blur": Corruption(blur, (0, 0.5, 1, 1.5, 2, 2.5), "sigma, pixels"),
+    "noise": Corruption(noise, (0, 25, 50, 75, 100, 125), "grey levels (standard deviation)"),
+    "blur": Corruption(blur, (0, 0.5, 1, 1.5, 2, 2.5), "pixels (sigma)"),
     "contrast": Corruption(contrast, (0, 20, 40, 60, 80, 90), "% lost"),
     "inversion": Corruption(inversion, (0, 20, 40, 60, 80, 100), "% of the negative"),
 }
