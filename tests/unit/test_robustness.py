@@ -157,7 +157,8 @@ def test_every_row_is_what_the_changed_pictures_say(digits, monkeypatch):
     assert list(table["corruption"].unique()) == list(robustness.CORRUPTIONS)
     row = table[(table["corruption"] == "blur") & (table["step"] == 4)].iloc[0]
     right = said[(said["corruption"] == "blur") & (said["step"] == 4)]["right"]
-    assert row["accuracy"] == right.mean() and (row["strength"], row["unit"]) == (2, "pixels (sigma)")
+    assert row["accuracy"] == right.mean()
+    assert (row["strength"], row["unit"]) == (2, "pixels (sigma)")
     assert (row["low"], row["high"]) == evaluation.accuracy_interval(int(right.sum()), 90)
 
 
