@@ -254,8 +254,8 @@ def nothing(image_shape: tuple[int, int, int], seed: int) -> dict[str, Pixels]:
     height, width, channels = image_shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     radius, inside = np.hypot(x, y), np.maximum(abs(x), abs(y)) < 0.75
-    rows, columns = np.indices((height, width)) * 7 // min(height, width)
-    eyes = np.hypot(abs(x) - 0.3, y + 0.25) < 0.15
+    rows, columns = np.indices((height, width)) // max(1, min(height, width) // 7)
+    eyes = np.hypot(abs(x) - 0.35, y + 0.3) < 0.18
     mouth = (abs(radius - 0.45) < 0.12) & (y > 0.15)
     drawn = {
         "blank": np.zeros((height, width)),
@@ -264,7 +264,7 @@ def nothing(image_shape: tuple[int, int, int], seed: int) -> dict[str, Pixels]:
         "checkerboard": (rows + columns) % 2 == 0,
         "a face": (abs(radius - 0.8) < 0.12) | eyes | mouth,
         "the letter X": (abs(abs(x) - abs(y)) < 0.2) & inside,
-        "the letter E": inside & ((x < -0.45) | (abs(y) < 0.14) | (abs(y) > 0.5)),
+        "the letter E": inside & ((x < -0.45) | (abs(y) < 0.15) | (abs(y) > 0.5)),
         "a frame": inside & (np.maximum(abs(x), abs(y)) > 0.5),
     }
     return {
