@@ -255,7 +255,7 @@ def nothing(image_shape: tuple[int, int, int], seed: int) -> dict[str, Pixels]:
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     radius, inside = np.hypot(x, y), np.maximum(abs(x), abs(y)) < 0.75
     rows, columns = np.indices((height, width)) // max(1, min(height, width) // 7)
-    eyes = np.hypot(abs(x) - 0.35, y + 0.3) < 0.18
+    eyes = np.hypot(abs(x) - 0.3, y + 0.25) < 0.15
     mouth = (abs(radius - 0.45) < 0.12) & (y > 0.15)
     drawn = {
         "blank": np.zeros((height, width)),
