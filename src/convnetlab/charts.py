@@ -1,4 +1,4 @@
-"""Figures of how far a model can be trusted: calibration, refusal.
+"""Figures of how far a model can be trusted: calibration, refusal, changed pictures.
 
 As in `figures`, each function returns a Matplotlib figure with a title, labelled axes and an
 alternative text.
@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
 
-from convnetlab.figures import BLUE, GREY, ORANGE, LabFigure
+from convnetlab.figures import BLUE, GREY, ORANGE, STYLES, LabFigure, show_picture
 
 
 def stretch_to_one(axis: str, axes: Axes, floor: float) -> None:
@@ -90,3 +91,71 @@ def refusal(table: pd.DataFrame, threshold: float, title: str) -> LabFigure:
     axes.legend(loc="lower left")
     axes.grid(alpha=0.3)
     return figure
+
+
+def robustness(
+    tables: Mapping[str, pd.DataFrame],
+    pictures: Mapping[str, NDArray[np.uint8]],
+    title: str,
+) -> LabFigure:
+    """Draw accuracy by strength, a panel a corruption, a line a model, below example pictures.
+
+    Args:
+        tables: by the model's name, as `robustness.accuracies` makes them; five at most.
+        pictures: by corruption, of which there are six, uint8 (strengths, H, W, C), as
+            `robustness.examples` makes them.
+        title: the figure's title.
+    """
+    figure = LabFigure(f"{title}. {falls_in_words(tables)}", 11, 8)
+    figure.set_layout_engine("constrained", h_pad=0.12)
+    figure.suptitle(title)
+    grid = figure.subplots(2, 3, sharey=True)
+    for axes, (name, images) in zip(grid.flat, pictures.items(), strict=True):
+        for number, (label, table) in enumerate(tables.items()):
+            rows = table[table["corruption"] == name]
+            aside = 0.12 * (number - (len(tables) - 1) / 2)  # so that no bar hides another one
+            draw_accuracy(axes, rows, label, number, aside)
+        axes.set_xticks(rows["step"], [f"{strength:g}" for strength in rows["strength"]])
+        axes.set(xlim=(-0.5, len(rows) - 0.5), ylim=(-0.03, 1.03), xlabel=rows["unit"].iloc[0])
+        axes.set_title(name, fontweight="bold", fontsize=11, y=1.28)  # above the pictures
+        axes.tick_params(labelleft=True)
+        axes.grid(alpha=0.3)
+        for place, image in enumerate(images):
+            box = (place - 0.44, 1.03, 0.88, 0.24)
+            small = axes.inset_axes(box, transform=axes.get_xaxis_transform())
+            show_picture(small, image)
+            small.set_anchor("S")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy (share, 95 % interval)")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def draw_accuracy(axes: Axes, rows: pd.DataFrame, label: str, number: int, aside: float) -> None:
+    """Draw one model's accuracy by step with its interval, in the style of that number."""
+    colour, marker, line = STYLES[number]
+    accuracy = rows["accuracy"]
+    axes.errorbar(
+        rows["step"] + aside,
+        accuracy,
+        [accuracy - rows["low"], rows["high"] - accuracy],
+        color=colour,
+        marker=marker,
+        linestyle=line,
+        markersize=5,
+        capsize=2,
+        label=label,
+    )
+
+
+def falls_in_words(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Say for each model how good it is on clean pictures, and under which corruption worst."""
+    sentences = []
+    for label, table in tables.items():
+        worst = table.iloc[int(table["accuracy"].to_numpy().argmin())]
+        sentences.append(
+            f"{label}: {table['accuracy'].iloc[0]:.3f} on clean pictures, at worst "
+            f"{worst['accuracy']:.3f}, with {worst['corruption']} {worst['strength']:g} "
+            f"{worst['unit']}."
+        )
+    return " ".join(sentences)

@@ -486,6 +486,66 @@ MISCONCEPTIONS = {
             )
         ],
     ],
+    "change-contrast": [
+        *[
+            (
+                "change_contrast = lambda p, f:"
+                f" np.rint(np.clip({mean} + f * (p - {mean}), 0, 255)).astype(np.uint8)",
+                word,
+            )
+            for mean, word in (("0", "darker"), ("127.5", "fixed grey"), ("p.mean()", "of both"))
+        ],
+        *[
+            (
+                "def change_contrast(p, f):\n"
+                "    mean = p.mean(axis=(1, 2, 3), keepdims=True)\n"
+                f"    return {answer}",
+                word,
+            )
+            for answer, word in (
+                ("np.clip(mean + f * (p - mean), 0, 255)", "got float64"),
+                ("(mean + f * (p - mean)).astype(int).astype(np.uint8)", "wrapped"),
+                ("np.minimum(mean + f * (p - mean), 255).astype(int).astype(np.uint8)", "Expected"),
+                ("np.clip(mean + f * (p - mean), 0, 255).astype(np.uint8)[0]", "shape"),
+            )
+        ],
+    ],
+    "mcnemar": [
+        (
+            "def mcnemar(truth, first, second):\n"
+            "    a, b = first == truth, second == truth\n"
+            "    m, n, k = int((a & ~b).sum()), int((b & ~a).sum()), len(truth)\n"
+            f"    return {answer}",
+            word,
+        )
+        for answer, word in (
+            ("(k - b.sum(), k - a.sum(), stats.binomtest(m, m + n).pvalue)", "all mistakes"),
+            ("n, m, stats.binomtest(m, m + n).pvalue", "changed places"),
+            ("m, (first != second).sum() - m, 0.06", "Expected 9"),
+            ("m, n, stats.binomtest(m, m + n, alternative='greater').pvalue", "one side"),
+            ("m, n, comb(m + n, n) / 2 ** (m + n)", "exactly"),
+            ("m, n, 2 * comb(m + n, n) / 2 ** (m + n)", "exactly"),
+            ("m, n, stats.binomtest(m, (first != second).sum()).pvalue", "fair coin"),
+            (
+                "m, n, stats.fisher_exact([[a.sum(), k - a.sum()], [b.sum(), k - b.sum()]])[1]",
+                "independent",
+            ),
+            ("m, n, stats.ttest_ind(a * 1.0, b * 1.0).pvalue", "fair coin"),
+            (
+                "m, n, 2 * sum(comb(m + n, i) for i in range(min(m, n) + 1)) / 2 ** (m + n)",
+                "expected .0, 0, 1.0.",
+            ),
+            ("m, n, stats.binomtest(m, m + n).pvalue if m + n else 0", "got .0, 0, 0"),
+        )
+    ],
+    "can-tell": [
+        ("can_tell = (True, True, True)", "one verdict"),
+        ("can_tell = (False, False, False)", "one verdict"),
+        ("can_tell = (True, False, True)", "wrong way round"),
+        ("can_tell = (False, True, True)", "100 against 90"),
+        ("can_tell = (True, True, False)", "30 against 20"),
+        ("can_tell = True", "three answers"),
+    ],
 }
 
 
