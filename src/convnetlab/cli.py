@@ -173,7 +173,7 @@ def doctor() -> None:
 @click.option(
     "--only",
     type=click.Choice(
-        ["lab", "convolution", "networks", "transfer", "curves", "determinism", "kills"]
+        ["lab", "convolution", "networks", "transfer", "curves", "determinism", "kills", "sweep"]
     ),
     help="Measure something else instead; see below.",
 )
@@ -189,6 +189,7 @@ def bench(quick: bool, repeats: int | None, only: str | None, select: bool) -> N
     --only curves       five trainings, four of them gone wrong: learning_curves.csv
     --only determinism  what repeatable trainings cost
     --only kills        trainings killed at ten moments and resumed
+    --only sweep        nine smoke runs side by side, and a worker killed half-way
     """
     from convnetlab import bench
 

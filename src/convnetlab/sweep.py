@@ -243,9 +243,9 @@ def plan(
     for combination in itertools.product(*grid.values()):
         values = dict(zip(grid, combination, strict=True))
         texts = (*given, *((key, str(value)) for key, value in values.items()))
-        expected = {**flat, **accept(texts, defaults), "run": f"{name}/{key_of(values)}"}
-        run_folder(expected["run"])  # refuses what lies there and is no run
-        jobs.append(Job(runs_folder().resolve(), expected["run"], values, texts, expected, smoke))
+        expected, run = {**flat, **accept(texts, defaults)}, f"{name}/{key_of(values)}"
+        run_folder(run)  # refuses what lies there and is no run
+        jobs.append(Job(runs_folder().resolve(), run, values, texts, expected, smoke))
     refuse_unknown_architectures(
         {name for job in jobs for key, name in job.given if key == "architecture"}
     )
