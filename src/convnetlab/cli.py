@@ -31,7 +31,8 @@ class Commands(click.Group):
             click.echo(f"Error: {error}", err=True)
             context.exit(1)
         except KeyboardInterrupt:
-            click.echo(f"\nStopped. {GO_ON.get(str(context.invoked_subcommand), '')}", err=True)
+            how = GO_ON.get(str(context.invoked_subcommand), "")
+            click.echo(f"\nStopped. {how}".rstrip(), err=True)
             context.exit(130)
 
 

@@ -7,6 +7,7 @@ run there, and an attempt that was given up (its worker was killed) cannot spoil
 
 import contextlib
 import hashlib
+import io
 import itertools
 import os
 import re
@@ -336,7 +337,11 @@ def attempt(job: Job, run: RunLab) -> float:
     runs = job.runs / Path(job.name).parent / ATTEMPTS / uuid.uuid4().hex
     made, place = runs / job.name, job.runs / job.name
     try:
-        with ONE_AT_A_TIME, environment(CONVNETLAB_RUNS=str(runs)):
+        with (
+            ONE_AT_A_TIME,
+            environment(CONVNETLAB_RUNS=str(runs)),
+            contextlib.redirect_stderr(io.StringIO()),  # no bars of several runs on one terminal
+        ):
             run(job.name, job.given, job.smoke, say=lambda line: None)
     except CellError as error:
         message = str(error).replace(str(made), str(place))
