@@ -27,7 +27,8 @@ def test_help_loads_no_tensorflow(arguments):
         "import sys, runpy; sys.argv = ['convnetlab', *sys.argv[1:]]\n"
         "try: runpy.run_module('convnetlab', run_name='__main__')\n"
         "except SystemExit: pass\n"
-        "heavy = {'tensorflow', 'keras', 'numpy', 'pandas', 'matplotlib', 'dask'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'pandas', 'matplotlib', 'dask'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)"
     )
     finished = subprocess.run(
