@@ -9,12 +9,13 @@ from convnetlab import datasets, handoff
 from convnetlab.notebooks import CellError
 from convnetlab.paths import STAGES
 
+DIGITS = datasets.load("digits")  # sent to other processes with what uses it
 FAILS = "vgg19"  # this one fails in stage 3
 SUSPECT = 7  # the picture whose label every run contradicts
 
 
-def run(name, given=(), smoke=False, say=print, wrong=6, test=360):
-    """Write a finished run on the digits into its folder, as `notebooks.run_lab` would.
+def run(name, given=(), smoke=False, say=print, wrong=6, test=360, data=DIGITS):
+    """Write a finished run into its folder, as `notebooks.run_lab` would.
 
     Its answers are right but for `SUSPECT` and `wrong` pictures that seed and architecture choose.
     """
@@ -28,7 +29,6 @@ def run(name, given=(), smoke=False, say=print, wrong=6, test=360):
             "ValueError: no luck\n"
             f"What had run is kept in {one.folder / STAGES[0]}.ipynb."
         )
-    data = datasets.load("digits")
     description = {**data.specification(), "smoke": smoke}
     made = {"dataset": "digits", "seed": seed, "validation_share": 0.1}
     one.save("dataset.json", as_json(description), made)

@@ -139,5 +139,11 @@ def name_points(axes: Axes, x: "pd.Series[float]", y: "pd.Series[float]") -> Non
             textcoords="axes fraction",
             va="center",
             fontsize=9,
-            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 5},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": GREY,
+                "lw": 0.6,
+                "shrinkB": 5,
+                "relpos": (0, 0.5),
+            },
         )

@@ -160,6 +160,7 @@ def carry_out(
     try:
         for future in running:
             name, found = names.pop(future), outcome(future)
+            future.release()  # else it would be done again if its worker died later
             hand_out()
             yield name, found
     finally:

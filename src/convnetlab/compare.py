@@ -1,6 +1,7 @@
 """Runs beside each other: their measures, means over seeds, and where they disagree.
 
-`convnetlab compare` looks at runs that are there; `sweep` makes runs and shows the same page.
+`convnetlab compare` looks at runs that are there; `sweep` makes runs and shows the same page. Its
+workers import this module, too, so what only the page needs is imported where the page is made.
 """
 
 import base64
@@ -17,10 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from convnetlab import __version__, charts
+from convnetlab import __version__
 from convnetlab.datasets import Dataset, load_specified
 from convnetlab.errors import LabError
-from convnetlab.evaluation import mcnemar
 from convnetlab.handoff import (
     MARKER,
     Run,
@@ -164,6 +164,8 @@ def pairs(truth: NDArray[np.int64], answers: Mapping[str, NDArray[np.int64]]) ->
         `first`, `second`, on how many pictures `only_first` and `only_second` is right, `p` and
         `p_holm`.
     """
+    from convnetlab.evaluation import mcnemar
+
     rows = [
         (first, second, *mcnemar(truth, answers[first], answers[second]))
         for first, second in itertools.combinations(answers, 2)
@@ -355,6 +357,8 @@ def write_page(
         more: what only one of the commands shows; see the template.
     """
     from jinja2 import Environment
+
+    from convnetlab import charts
 
     write_table(folder / "results.csv", results)
     done = results[results["status"] == "finished"]

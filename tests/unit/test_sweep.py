@@ -30,8 +30,32 @@ def client():
         yield found
 
 
+class Sweeper:
+    """Starts sweeps; knows what the last one did, and what it said."""
+
+    def __init__(self, path):
+        self.path, self.lines = path, []
+
+    def __call__(self, grid=GRID, fixed=FIXED, name="grid", **options):
+        self.lines.clear()
+        self.path.write_text("")
+        path = self.path  # what runs the jobs is a copy of this function
+
+        def run(name, *arguments, **options):
+            with path.open("a") as stream:
+                stream.write(name.partition("/")[2] + "\n")
+            made_up.run(name, *arguments, **options)
+
+        page, failed = sweep.sweep(name, grid, fixed, say=self.lines.append, run=run, **options)
+        return page.parent, failed
+
+    @property
+    def done(self):
+        return self.path.read_text().splitlines() if self.path.is_file() else []
+
+
 @pytest.fixture
-def here(client, runs, monkeypatch):
+def here(client, runs, monkeypatch, tmp_path):
     """Runs are made up, in this process; what is done is recorded."""
 
     @contextlib.contextmanager
@@ -39,20 +63,7 @@ def here(client, runs, monkeypatch):
         yield client
 
     monkeypatch.setattr(cluster, "connected", connected)
-    done, lines = [], []
-
-    def run(name, *arguments, **options):
-        done.append(name.partition("/")[2])
-        made_up.run(name, *arguments, **options)
-
-    def perform(grid=GRID, fixed=FIXED, name="grid", **options):
-        done.clear()
-        lines.clear()
-        page, failed = sweep.sweep(name, grid, fixed, say=lines.append, run=run, **options)
-        return page.parent, failed
-
-    perform.done, perform.lines = done, lines
-    return perform
+    return Sweeper(tmp_path / "done.txt")
 
 
 def table(folder):
