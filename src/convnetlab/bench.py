@@ -7,6 +7,7 @@ machine that slows down slows them all. Each part writes its table into `runs/be
 import inspect
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 
 from convnetlab import figures, trials
 from convnetlab.errors import LabError
 from convnetlab.evaluation import PUBLISHED_ACCURACY, accuracy_interval
-from convnetlab.handoff import read_json, versions, write_atomically, write_json
+from convnetlab.handoff import group_folder, read_json, versions, write_atomically, write_json
 from convnetlab.paths import STAGES, runs_folder
 from convnetlab.selection import CANDIDATES, winners
 from convnetlab.trials import Trial
@@ -260,6 +262,63 @@ def kills(repeats: int = 10, say: Say = print) -> str:
     return f"killed {repeats} times, resumed: {same} with the same final weights"
 
 
+def sweep(say: Say = print) -> str:
+    """Do nine smoke runs as a sweep, kill one worker half-way, and count what came of it.
+
+    Writes `sweep.json`; the sweep's own page is in `runs/bench-sweep/`.
+    """
+    from convnetlab import sweep as sweeps
+
+    place = group_folder("bench-sweep", sweeps.SWEEP)
+    shutil.rmtree(place, ignore_errors=True)
+    reported, orphans = [], []
+
+    def watch(line: str) -> None:
+        """Pass a line of progress on; after the fourth finished run, kill a worker at work."""
+        say(line)
+        if " of 9: " in line:
+            reported.append(line.split(": ")[1])
+            if len(reported) == 4:
+                orphans.extend(kill_worker())
+                say("a worker was killed")
+
+    grid = [("architecture", "reference,compact,lenet5"), ("seed", "0..2")]
+    start = time.perf_counter()
+    sweeps.sweep("bench-sweep", grid, smoke=True, say=watch)
+    table = pd.read_csv(place / "results.csv")
+    result = {
+        "machine": machine(),
+        "seconds": time.perf_counter() - start,
+        "results": int((table["status"] == "finished").sum()),
+        "twice": len(reported) - len(set(reported)) + int(table["run"].duplicated().sum()),
+        "folders": sum(path.is_dir() for path in place.iterdir()),
+        "orphaned_kernels_alive": sum(process.is_running() for process in orphans),
+    }
+    write_json(folder() / "sweep.json", result)
+    return (
+        f"{table.round(4).to_string()}\n\na worker killed half-way: {result['results']} results, "
+        f"{result['twice']} of them twice, {result['folders']} folders of runs, "
+        f"{result['orphaned_kernels_alive']} of its kernels still alive; {result['seconds']:.0f} s"
+    )
+
+
+def kill_worker(patience: float = 60) -> list[psutil.Process]:
+    """Kill (SIGKILL) a worker process that has a kernel at work, and return its kernels.
+
+    Raises:
+        RuntimeError: none has a kernel within `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        for worker in psutil.Process().children():
+            kernels = [child for child in worker.children() if "ipykernel" in str(child.cmdline())]
+            if kernels:
+                worker.kill()
+                return kernels
+        time.sleep(0.1)
+    raise RuntimeError(f"no worker has a kernel after {patience} s")
+
+
 def lab(quick: bool = False, repeats: int = 3, say: Say = print) -> str:
     """Measure the whole lab's run against the listing's fit, and the command's start-up.
 
@@ -433,4 +492,5 @@ PARTS: dict[str, Callable[..., str]] = {
     "determinism": determinism,
     "kills": kills,
     "prediction": prediction,
+    "sweep": sweep,
 }

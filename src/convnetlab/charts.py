@@ -1,4 +1,4 @@
-"""Figures of how far a model can be trusted: calibration, refusal, changed pictures.
+"""Figures of how far a model can be trusted, and of models beside each other.
 
 As in `figures`, each function returns a Matplotlib figure with a title, labelled axes and an
 alternative text.
@@ -159,3 +159,60 @@ def falls_in_words(tables: Mapping[str, pd.DataFrame]) -> str:
             f"{worst['unit']}."
         )
     return " ".join(sentences)
+
+
+def speed_and_accuracy(table: pd.DataFrame, title: str) -> LabFigure:
+    """Draw accuracy against training time, a point a configuration, and the Pareto front.
+
+    Bars are one standard deviation up and one down. The names stand in a column at the right, in
+    the order of the points' heights, so that none hides another one.
+
+    Args:
+        table: as `compare.configurations` makes it, with a time in every row.
+        title: the figure's title.
+    """
+    best = table[table["front"]].sort_values("train_seconds")
+    told = [
+        f"{row.name}: {row['train_seconds']:.1f} s, {row['accuracy']:.2%}"
+        for _, row in best.iterrows()
+    ]
+    alt = f"{title}: {len(table)} configurations. On the Pareto front: {'; '.join(told)}."
+    figure = LabFigure(alt, 9, max(4.4, 1.6 + 0.27 * len(table)))
+    axes = figure.subplots()
+    kinds = {
+        "on the Pareto front": (best, BLUE, "D-"),
+        "another one is as fast and as accurate, or better": (table[~table["front"]], ORANGE, "o"),
+    }
+    for name, (part, colour, style) in kinds.items():
+        if len(part):
+            across, up = part["train_seconds_sd"].fillna(0), 100 * part["accuracy_sd"].fillna(0)
+            places = part["train_seconds"], 100 * part["accuracy"]
+            axes.errorbar(*places, up, across, fmt=style, color=colour, capsize=3, label=name)
+    axes.set(title=title, xlabel="training, seconds (mean)", ylabel="test accuracy, % (mean)")
+    axes.margins(0.08)
+    axes.grid(alpha=0.3)
+    name_points(axes, table["train_seconds"], 100 * table["accuracy"])
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def name_points(axes: Axes, x: "pd.Series[float]", y: "pd.Series[float]") -> None:
+    """Write the names of points, the series' index, in a column at the right, with thin lines."""
+    order = y.sort_values(kind="stable").index
+    heights = (np.arange(len(order)) + 0.5) / len(order)
+    for name, height in zip(order, heights, strict=True):
+        axes.annotate(
+            str(name),
+            (x[name], y[name]),
+            (1.03, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=9,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": GREY,
+                "lw": 0.6,
+                "shrinkB": 5,
+                "relpos": (0, 0.5),
+            },
+        )

@@ -9,6 +9,14 @@ import click
 from convnetlab import __version__
 from convnetlab.errors import LabError
 
+# How an interrupted command is taken up again.
+GO_ON = {
+    "run": "What the finished stages made is kept and valid; go on with `convnetlab run --from "
+    "STAGE`, with the same --run NAME and parameters. A training goes on after its last finished "
+    "epoch.",
+    "sweep": "The finished runs are kept; the same command goes on with the others.",
+}
+
 
 class Commands(click.Group):
     """The commands, with errors told in plain sentences."""
@@ -23,12 +31,8 @@ class Commands(click.Group):
             click.echo(f"Error: {error}", err=True)
             context.exit(1)
         except KeyboardInterrupt:
-            click.echo(
-                "\nStopped. What the finished stages made is kept and valid; go on with "
-                "`convnetlab run --from STAGE`, with the same --run NAME and parameters. A "
-                "training goes on after its last finished epoch.",
-                err=True,
-            )
+            how = GO_ON.get(str(context.invoked_subcommand), "")
+            click.echo(f"\nStopped. {how}".rstrip(), err=True)
             context.exit(130)
 
 
@@ -90,6 +94,69 @@ def run(
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN…")
+@click.option(
+    "--run", "name", default="comparison", show_default=True, help="The comparison's name."
+)
+def compare(runs: tuple[str, ...], name: str) -> None:
+    """Compare finished runs on the same test pictures: measures, tests, where they differ.
+
+    Everything goes to runs/NAME/: results.csv, pairs.csv, report.html. A run of a sweep is called
+    SWEEP/KEY.
+    """
+    from convnetlab.compare import compare
+
+    click.echo(f"The comparison is in {compare(runs, name)}")
+
+
+@main.command()
+@click.option(
+    "-g",
+    "grid",
+    nargs=2,
+    multiple=True,
+    required=True,
+    metavar="NAME VALUES",
+    help="Vary a notebook's parameter, such as: -g architecture reference,compact -g seed 0..2. "
+    "May be repeated; each combination is a run.",
+)
+@click.option(
+    "-p",
+    "parameters",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Set a parameter for all runs. May be repeated.",
+)
+@click.option("--run", "name", default="sweep", show_default=True, help="The sweep's name.")
+@click.option("--smoke", is_flag=True, help="Use a small subset of the pictures.")
+@click.option("--workers", type=int, help="Processes here; by default what cores and memory allow.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler, tcp://HOST:PORT."
+)
+def sweep(
+    grid: tuple[tuple[str, str], ...],
+    parameters: tuple[tuple[str, str], ...],
+    name: str,
+    smoke: bool,
+    workers: int | None,
+    scheduler: str | None,
+) -> None:
+    """Do a run for every combination of some parameters' values, several at a time.
+
+    Everything goes to runs/NAME/: results.csv, report.html, and a folder a run. The same command
+    again does only what is not finished yet; values may be added.
+    """
+    from convnetlab.sweep import sweep
+
+    say = functools.partial(click.echo, err=True)
+    page, failed = sweep(name, grid, parameters, smoke, workers, scheduler, say)
+    click.echo(f"The results are in {page}")
+    if failed:
+        raise LabError(f"{failed} runs failed; the table says why. The others are finished.")
+
+
+@main.command()
 def doctor() -> None:
     """Check Python, packages, data, kernel, memory and disk."""
     from convnetlab.doctor import examine
@@ -116,6 +183,7 @@ def doctor() -> None:
             "curves",
             "determinism",
             "kills",
+            "sweep",
         ]
     ),
     help="Measure something else instead; see below.",
@@ -133,6 +201,7 @@ def bench(quick: bool, repeats: int | None, only: str | None, select: bool) -> N
     --only curves       five trainings, four of them gone wrong: learning_curves.csv
     --only determinism  what repeatable trainings cost
     --only kills        trainings killed at ten moments and resumed
+    --only sweep        nine smoke runs side by side, and a worker killed half-way
     """
     from convnetlab import bench
 

@@ -23,6 +23,7 @@ from convnetlab.errors import LabError
 from convnetlab.paths import STAGES, runs_folder
 
 MARKER = "run.json"
+NAME = r"\w[\w.-]{0,99}"  # of a run
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "matplotlib")
 MAKERS = {
     "dataset.json": STAGES[0],
@@ -242,20 +243,54 @@ def record_path(path: Path) -> Path:
 def run_folder(name: str) -> Path:
     """Return the folder of a run; it need not exist.
 
+    Args:
+        name: a plain name, or `SWEEP/KEY` for one run of a sweep.
+
     Raises:
-        LabError: the name is no plain name, or the folder is there and not one of ours.
+        LabError: the name is none, or the folder is there and not one of ours.
     """
-    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+    if not re.fullmatch(rf"{NAME}(/{NAME})?", name):
         raise LabError(
             f"run is {name!r}. A run's name has letters, digits, '-', '_' and '.' only, and "
-            "begins with a letter or a digit."
+            "begins with a letter or a digit; a run of a sweep is called SWEEP/KEY."
         )
     folder = runs_folder() / name
-    is_ours = (folder / MARKER).is_file()
+    if (folder.parent / MARKER).is_file():
+        raise LabError(
+            f"run is {name!r}, and {folder.parent} is a run itself. Choose another run name."
+        )
+    return unless_foreign(folder, MARKER)
+
+
+def group_folder(name: str, marker: str) -> Path:
+    """Return the folder of what looks at several runs, such as a sweep; it need not exist.
+
+    Args:
+        name: a plain name.
+        marker: the file by which such a folder is known.
+
+    Raises:
+        LabError: the name is none, or the folder is there and has no marker.
+    """
+    if not re.fullmatch(NAME, name):
+        raise LabError(
+            f"run is {name!r}. Its name has letters, digits, '-', '_' and '.' only, and begins "
+            "with a letter or a digit."
+        )
+    return unless_foreign(runs_folder() / name, marker)
+
+
+def unless_foreign(folder: Path, marker: str) -> Path:
+    """Return the folder, if it is missing, empty, or has the marker.
+
+    Raises:
+        LabError: something else is in it.
+    """
+    is_ours = (folder / marker).is_file()
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not (is_ours or is_free):
         raise LabError(
-            f"{folder} is there and was not made by convnetlab (it has no {MARKER}). "
+            f"{folder} is there and was not made by convnetlab (it has no {marker}). "
             "Choose another run name."
         )
     return folder

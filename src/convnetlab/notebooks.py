@@ -156,6 +156,20 @@ def check_recipe(values: Mapping[str, Literal]) -> Recipe:
     return choose(str(name), int(epochs), float(rate))
 
 
+def accept(
+    given: Sequence[tuple[str, str]], defaults: Mapping[str, Mapping[str, Literal]], first: int = 1
+) -> dict[str, Literal]:
+    """Return the parameters that a user gave, checked; with a recipe comes its architecture.
+
+    Args and errors are those of `choose_parameters` and `check_recipe`.
+    """
+    chosen = choose_parameters(given, defaults, first)
+    recipe = check_recipe({**defaults[STAGES[2]], **chosen})
+    if "recipe" in chosen and first <= 2:
+        chosen.setdefault("architecture", recipe.architecture)
+    return chosen
+
+
 def earlier_parameters(run: Run, first: int) -> dict[str, Literal]:
     """Return the parameters of the stages before `first`, as their artefacts' records tell them.
 
@@ -180,7 +194,7 @@ def run_lab(
     """Execute the notebooks from stage `first` on, and return the path of the run's page.
 
     Args:
-        name: the run's name; an existing run is run again in place.
+        name: the run's name, or SWEEP/KEY; an existing run is run again in place.
         given: names and values of parameters, as text. With a recipe comes the architecture that
             it was chosen for, unless another one is given.
         smoke: use a small subset of the pictures.
@@ -198,10 +212,7 @@ def run_lab(
     defaults = {name: parameters(notebook) for name, notebook in sources.items()}
     if smoke and first > 1:
         raise LabError("--smoke decides which pictures stage 1 takes. Leave out --from or --smoke.")
-    chosen = choose_parameters(given, defaults, first)
-    wanted_recipe = check_recipe({**defaults[STAGES[2]], **chosen})
-    if "recipe" in chosen and first <= 2:
-        chosen.setdefault("architecture", wanted_recipe.architecture)
+    chosen = accept(given, defaults, first)
     # Read before anything is made: a run that is not there is not begun in the middle.
     inherited = earlier_parameters(Run(run_folder(name), ""), first)
     run = open_run(name, len(STAGES))

@@ -4,12 +4,13 @@ import json
 import os
 import shutil
 
+import made_up
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
-from convnetlab import notebooks
+from convnetlab import compare, notebooks
 from convnetlab.paths import FURTHER, STAGES, side_trips
 from convnetlab.report import FIGURES
 
@@ -127,6 +128,27 @@ def test_the_report_fits_the_window(browser, pages, width):
     )
     open_page(browser, pages / "report.html")
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+@in_a_browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_comparison_asks_for_nothing_and_fits_the_window(browser, runs, width):
+    for seed in "123":
+        made_up.run(f"seed-{seed}", [("seed", seed), ("architecture", "compact")])
+    made_up.run("another", [("architecture", "resnet18")], wrong=20)
+    path = compare.compare(["seed-1", "seed-2", "seed-3", "another"])
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    assert open_page(browser, path) == {path.as_uri()}
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    pictures = browser.find_elements(By.TAG_NAME, "img")
+    assert len(pictures) == 1 + compare.SHOWN + 1, "the plot, pictures that differ, one suspect"
+    for picture in pictures:
+        assert browser.execute_script("return arguments[0].naturalWidth", picture) >= 8
+        assert picture.get_attribute("alt")
 
 
 @in_a_browser

@@ -19,13 +19,16 @@ def run(*arguments, **settings):
     )
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["run", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["run", "--help"], ["sweep", "-h"], ["--version"]]
+)
 def test_help_loads_no_tensorflow(arguments):
     program = (
         "import sys, runpy; sys.argv = ['convnetlab', *sys.argv[1:]]\n"
         "try: runpy.run_module('convnetlab', run_name='__main__')\n"
         "except SystemExit: pass\n"
-        "heavy = {'tensorflow', 'keras', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'pandas', 'matplotlib', 'dask'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)"
     )
     finished = subprocess.run(
@@ -55,6 +58,8 @@ def test_what_must_not_load_tensorflow_does_not():
         (["run", "--run", "none", "--from", "further"], "01_load_preprocess first"),
         (["run", "--from", "further", "-p", "recipe", "listing"], "begins at the side trips"),
         (["start", "notebooks"], "with solutions"),
+        (["sweep", "-g", "sead", "0..2"], "Did you mean seed"),
+        (["compare", "lab"], "compare needs two runs or more"),
     ],
 )
 def test_what_a_user_gets_wrong_is_told_in_plain_sentences(arguments, message, root, tmp_path):

@@ -119,12 +119,21 @@ def test_a_folder_of_somebody_else_is_refused_and_untouched(runs):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "..", "a/b", "../x", "a b", ".hidden", "-p", "a" * 101, "a\n"]
+    "name",
+    ["", "..", "a/b/c", "a/", "/a", "a/..", "../x", "a b", ".hidden", "-p", "a" * 101, "a\n"],
 )
 def test_a_run_needs_a_plain_name(runs, name):
     with pytest.raises(LabError, match="run is"):
         handoff.open_run(name, 1)
     assert not runs.exists()
+
+
+def test_a_run_of_a_sweep_lies_in_the_sweeps_folder_but_no_run_in_another_run(runs):
+    assert handoff.open_run("grid/seed-1", 1).folder == runs / "grid" / "seed-1"
+    handoff.open_run("lab", 1)
+    with pytest.raises(LabError, match="is a run itself"):
+        handoff.open_run("lab/seed-1", 1)
+    assert not (runs / "lab" / "seed-1").exists()
 
 
 def test_paths_prefer_the_environment_then_the_nearest_folder_above(tmp_path, monkeypatch):
