@@ -153,7 +153,7 @@ def sweep(
     page, failed = sweep(name, grid, parameters, smoke, workers, scheduler, say)
     click.echo(f"The results are in {page}")
     if failed:
-        raise LabError(f"{failed} runs failed; the table says why. The others are finished.")
+        raise LabError(f"Failed runs: {failed}. The table says why; the others are finished.")
 
 
 @main.command()

@@ -519,9 +519,8 @@ def flat_maps(features: Floats, seed: int) -> dict[str, Floats]:
     # Each point minds about so many neighbours; there must be three times as many others.
     perplexity = min(PERPLEXITY, (count - 1) / 3)
     embedding = TSNE(perplexity=perplexity, init="pca", random_state=seed)
-    with threadpool_limits(
-        1
-    ):  # on a busy machine its threads wait for each other ten times as long
+    # On a busy machine its threads would wait for each other.
+    with threadpool_limits(1):
         return {"PCA": components[:, :2], "t-SNE": embedding.fit_transform(components)}
 
 
