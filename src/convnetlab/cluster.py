@@ -6,6 +6,8 @@ reported, and the rest is finished.
 
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -66,20 +68,33 @@ def local(workers: int) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": ATTEMPTS - 1}),
-        LocalCluster(
-            n_workers=workers,
-            processes=True,
-            threads_per_worker=1,
-            memory_limit=None,
-            host="127.0.0.1",
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with dask.config.set({"distributed.scheduler.allowed-failures": ATTEMPTS - 1}):
+        with interruptions_ignored_by_children():
+            cluster = LocalCluster(
+                n_workers=workers,
+                processes=True,
+                threads_per_worker=1,
+                memory_limit=None,
+                host="127.0.0.1",
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster) as client:
+            yield client
+
+
+@contextlib.contextmanager
+def interruptions_ignored_by_children() -> Iterator[None]:
+    """Let Ctrl-C reach this process alone: it ends the workers, which need no traceback each."""
+    # Processes that are started now inherit what is ignored; here it is as before right after.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

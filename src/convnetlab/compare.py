@@ -30,7 +30,7 @@ from convnetlab.handoff import (
     write_atomically,
     write_json,
 )
-from convnetlab.notebooks import earlier_parameters
+from convnetlab.notebooks import earlier_parameters, finished
 from convnetlab.paths import FURTHER, STAGES, runs_folder
 
 COMPARISON = "comparison.json"
@@ -293,22 +293,6 @@ def read(names: Sequence[str]) -> tuple[pd.DataFrame, list[str], dict[str, pd.Da
     return results, varied, predictions
 
 
-def finished(name: str) -> Run:
-    """Return a run, once it is sure that all its stages' results are there and fit together.
-
-    Raises:
-        LabError: there is no such run, or it is not finished.
-    """
-    run = Run(run_folder(name), "compare")
-    if not (run.folder / MARKER).is_file():
-        raise LabError(f"There is no run {name!r} in {runs_folder()}.")
-    try:
-        parameters_of(run)
-    except LabError as error:
-        raise LabError(f"Run {name!r} is not finished. {error}") from None
-    return run
-
-
 def refuse_other_pictures(first: Run, run: Run, predictions: Mapping[str, pd.DataFrame]) -> None:
     """Refuse a run that was judged on other pictures than the first one.
 
@@ -326,8 +310,7 @@ def refuse_other_pictures(first: Run, run: Run, predictions: Mapping[str, pd.Dat
     smoke = [bool(one.get("smoke")) for one in (mine, its)]
     if smoke[0] != smoke[1]:
         raise LabError(
-            f"{pair}: only one of them is a smoke run, judged on fewer pictures. Compare smoke "
-            "runs with smoke runs."
+            f"{pair}: only one of them is a smoke run. Compare smoke runs with smoke runs."
         )
     judged = [predictions[name][["index", "truth"]] for name in (names[0], names[-1])]
     if not judged[0].equals(judged[1]):

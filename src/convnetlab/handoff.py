@@ -23,6 +23,11 @@ from convnetlab.errors import LabError
 from convnetlab.paths import STAGES, runs_folder
 
 MARKER = "run.json"
+KINDS = {
+    MARKER: "a run",
+    "sweep.json": "a sweep, no run; its runs are called SWEEP/KEY",
+    "comparison.json": "a comparison, no run",
+}
 NAME = r"\w[\w.-]{0,99}"  # of a run
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "matplotlib")
 MAKERS = {
@@ -288,6 +293,9 @@ def unless_foreign(folder: Path, marker: str) -> Path:
     """
     is_ours = (folder / marker).is_file()
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    for other, kind in KINDS.items():
+        if not is_ours and (folder / other).is_file():
+            raise LabError(f"{folder} is {kind}. Choose another name.")
     if not (is_ours or is_free):
         raise LabError(
             f"{folder} is there and was not made by convnetlab (it has no {marker}). "

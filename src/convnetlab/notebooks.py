@@ -28,7 +28,7 @@ from convnetlab.handoff import (
     write_atomically,
     write_json,
 )
-from convnetlab.paths import FURTHER, STAGES, notebooks_folder, side_trips
+from convnetlab.paths import FURTHER, STAGES, notebooks_folder, runs_folder, side_trips
 from convnetlab.recipes import Recipe, choose
 from convnetlab.report import write_report
 
@@ -170,6 +170,23 @@ def accept(
     return chosen
 
 
+def finished(name: str) -> Run:
+    """Return a run, once it is sure that all its stages' results are there and fit together.
+
+    Raises:
+        LabError: there is no such run, or an artefact is missing, stale or damaged.
+    """
+    run = Run(run_folder(name), "compare")
+    if not (run.folder / MARKER).is_file():
+        raise LabError(f"There is no run {name!r} in {runs_folder()}.")
+    try:
+        run.need("predictions.csv")
+        earlier_parameters(run, FURTHER)
+    except LabError as error:
+        raise LabError(f"Run {name!r} is not finished, or damaged. {error}") from None
+    return run
+
+
 def earlier_parameters(run: Run, first: int) -> dict[str, Literal]:
     """Return the parameters of the stages before `first`, as their artefacts' records tell them.
 
@@ -213,12 +230,12 @@ def run_lab(
     if smoke and first > 1:
         raise LabError("--smoke decides which pictures stage 1 takes. Leave out --from or --smoke.")
     chosen = accept(given, defaults, first)
+    if chosen.get("other"):
+        finished(str(chosen["other"]))
     # Read before anything is made: a run that is not there is not begun in the middle.
     inherited = earlier_parameters(Run(run_folder(name), ""), first)
     run = open_run(name, len(STAGES))
     page = run.folder / "report.html"
-    if first < FURTHER:
-        page.unlink(missing_ok=True)
     before = read_json(run.folder / MARKER).get("stages", {})
     timings = {name: before[name] for name in names if name in before}
     used: dict[str, Literal] = {}
@@ -236,10 +253,14 @@ def run_lab(
             is_stage = number < FURTHER
             say(f"stage {number} of {len(STAGES)}: {stage}" if is_stage else f"side trip: {stage}")
             executed, timings[stage] = execute(sources[stage], stage, run.folder, values, say)
+            if is_stage:  # it tells of what is no more; a slip in a parameter leaves it there
+                page.unlink(missing_ok=True)
             pages.append(pool.submit(write_html, executed, run.folder / f"{stage}.html"))
             marker = read_json(run.folder / MARKER)
             write_json(run.folder / MARKER, {**marker, "stages": timings})
             say(f"  {timings[stage]['seconds']:.1f} s, {timings[stage]['peak_mb']:.0f} MiB at most")
+            if number == len(STAGES):
+                say(f"test accuracy {read_json(run.need('metrics.json'))['accuracy']:.4f}")
             if number >= len(STAGES):  # anew after each side trip, so that none can spoil it
                 write_report(run, [{"notebook": name, **timings[name]} for name in timings], used)
     for written in pages:

@@ -113,11 +113,14 @@ def sweep(
     marker = describe(wanted, given, smoke, defaults)
     refuse_another_sweep(folder, marker)
     jobs = plan(name, marker["grid"], given, smoke, defaults)
-    write_json(folder / SWEEP, marker)
-    shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)  # of a sweep that was cut short
     left = {job.name: (job, run) for job in jobs if not is_finished(job)}
     say(f"{len(jobs)} runs, {len(jobs) - len(left)} of them finished already")
-    errors = do(left, folder, workers, scheduler, say) if left else {}
+    errors: dict[str, str] = {}
+    if left:
+        with cluster.connected(workers, scheduler, len(left)) as client:
+            write_json(folder / SWEEP, marker)
+            shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)  # of a sweep that was cut short
+            errors = do(left, folder, client, say)
     shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
     results = pd.DataFrame([row(job, errors.get(job.name)) for job in jobs])
     title = f"Sweep “{name}”" + (" (smoke)" if smoke else "")
@@ -296,33 +299,28 @@ def is_finished(job: Job) -> bool:
 
 
 def do(
-    left: Mapping[str, tuple[Job, RunLab]],
-    folder: Path,
-    workers: int | None,
-    scheduler: str | None,
-    say: Say,
+    left: Mapping[str, tuple[Job, RunLab]], folder: Path, client: Any, say: Say
 ) -> dict[str, str]:
     """Do the jobs, and return the errors of those that failed, by name.
 
     Raises:
-        LabError: see `cluster.connected`; or a worker does not see the runs' folder.
+        LabError: a worker does not see the runs' folder.
     """
     errors: dict[str, str] = {}
-    with cluster.connected(workers, scheduler, len(left)) as client:
-        for worker, sees in client.run(os.path.isfile, str((folder / SWEEP).resolve())).items():
-            if not sees:
-                raise LabError(
-                    f"The worker {worker} does not see {folder}. Put the runs' folder where all "
-                    "workers reach it under the same path, and name it in CONVNETLAB_RUNS."
-                )
-        for number, (name, outcome) in enumerate(cluster.carry_out(client, attempt, left), 1):
-            if outcome.error is not None:
-                errors[name] = outcome.error
-            found = row(left[name][0], outcome.error)
-            told = f"failed: {found['error']}"
-            if found["status"] == "finished":
-                told = f"accuracy {found['accuracy']:.4f}, {outcome.value:.1f} s"
-            say(f"{number} of {len(left)}: {name.partition('/')[2]}: {told}")
+    for worker, sees in client.run(os.path.isfile, str((folder / SWEEP).resolve())).items():
+        if not sees:
+            raise LabError(
+                f"The worker {worker} does not see {folder}. Put the runs' folder where all "
+                "workers reach it under the same path, and name it in CONVNETLAB_RUNS."
+            )
+    for number, (name, outcome) in enumerate(cluster.carry_out(client, attempt, left), 1):
+        if outcome.error is not None:
+            errors[name] = outcome.error
+        found = row(left[name][0], outcome.error)
+        told = f"failed: {found['error']}"
+        if found["status"] == "finished":
+            told = f"accuracy {found['accuracy']:.4f}, {outcome.value:.1f} s"
+        say(f"{number} of {len(left)}: {name.partition('/')[2]}: {told}")
     return errors
 
 

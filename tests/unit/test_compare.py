@@ -109,11 +109,11 @@ def test_what_cannot_be_compared_is_refused(three, runs):
         (["a", "b", "a"], "x", "'a' is named twice"),
         (["a", "nothing"], "x", "There is no run 'nothing'"),
         (["a", "../a"], "x", "run is '../a'"),
-        (["a", "cut"], "x", r"'cut' is not finished\. .*model\.keras is missing"),
+        (["a", "cut"], "x", r"'cut' is not finished, or damaged\. .*model\.keras is missing"),
         (["a", "smoke"], "x", "only one of them is a smoke run"),
         (["a", "fewer"], "x", "other test pictures of digits. Only"),
         (["a", "b"], "mine", "not made by convnetlab"),
-        (["a", "b"], "a", "not made by convnetlab"),
+        (["a", "b"], "a", "a is a run. Choose another name"),
         (["a", "b"], "a/b", "run is 'a/b'"),
     ):
         with pytest.raises(LabError, match=message):

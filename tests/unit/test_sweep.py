@@ -224,7 +224,7 @@ def test_a_sweep_needs_a_plain_name(here, runs, name):
 def test_a_folder_that_is_no_sweep_is_refused_and_untouched(here, runs):
     made_up.run("lab")
     before = sorted(runs.rglob("*"))
-    with pytest.raises(LabError, match=r"not made by convnetlab \(it has no sweep\.json\)"):
+    with pytest.raises(LabError, match="lab is a run"):
         here(name="lab")
     assert sorted(runs.rglob("*")) == before
 
