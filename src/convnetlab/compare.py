@@ -30,24 +30,14 @@ from convnetlab.handoff import (
     write_atomically,
     write_json,
 )
-from convnetlab.notebooks import earlier_parameters, finished
-from convnetlab.paths import FURTHER, STAGES, runs_folder
+from convnetlab.notebooks import finished, parameters_of
+from convnetlab.paths import STAGES, runs_folder
 
 COMPARISON = "comparison.json"
 SHOWN = 20  # pictures of a kind on the page
 MEASURES = ("accuracy", "accuracy_low", "accuracy_high", "macro_f1", "loss", "test_images")
 # Of these a configuration has means, the first two with their spread.
 AVERAGED = ("accuracy", "train_seconds", "macro_f1", "loss", "parameters", "peak_mb")
-
-
-def parameters_of(run: Run) -> dict[str, Any]:
-    """Return the parameters that all four stages of a finished run were made with.
-
-    Raises:
-        LabError: an artefact is missing, stale or damaged.
-    """
-    run.need("predictions.csv")
-    return earlier_parameters(run, FURTHER)
 
 
 def facts(run: Run) -> dict[str, Any]:

@@ -170,6 +170,16 @@ def accept(
     return chosen
 
 
+def parameters_of(run: Run) -> dict[str, Literal]:
+    """Return the parameters that all four stages of a finished run were made with.
+
+    Raises:
+        LabError: an artefact is missing, stale or damaged.
+    """
+    run.need("predictions.csv")
+    return earlier_parameters(run, FURTHER)
+
+
 def finished(name: str) -> Run:
     """Return a run, once it is sure that all its stages' results are there and fit together.
 
@@ -180,8 +190,7 @@ def finished(name: str) -> Run:
     if not (run.folder / MARKER).is_file():
         raise LabError(f"There is no run {name!r} in {runs_folder()}.")
     try:
-        run.need("predictions.csv")
-        earlier_parameters(run, FURTHER)
+        parameters_of(run)
     except LabError as error:
         raise LabError(f"Run {name!r} is not finished, or damaged. {error}") from None
     return run

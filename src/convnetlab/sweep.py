@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from convnetlab import __version__, cluster
-from convnetlab.compare import facts, parameters_of, write_page
+from convnetlab.compare import facts, write_page
 from convnetlab.errors import LabError
 from convnetlab.handoff import (
     Run,
@@ -41,6 +41,7 @@ from convnetlab.notebooks import (
     choose_parameters,
     environment,
     parameters,
+    parameters_of,
     read,
     run_lab,
 )
