@@ -270,14 +270,14 @@ def test_padding_keeps_all_of_the_picture_and_its_shape(tmp_path_factory, width,
     path = tmp_path_factory.getbasetemp() / "padded.png"
     Image.new("L", (width, height), 255).save(path)
     found = read_image(path, size, "pad", "grey")[..., 0]
-    assert set(np.unique(found)) <= {0, 255}
+    assert ((found == 0) | (found >= 254)).all()  # Pillow's weights are whole numbers: 254 may be
     rows, columns = found.any(axis=1), found.any(axis=0)
     for marked, side in ((rows, height), (columns, width)):
         exact = side * size / max(width, height)
         assert abs(marked.sum() - exact) <= 0.5 or marked.sum() == 1
         before, after = marked.argmax(), marked[::-1].argmax()
         assert abs(before - after) <= 1, "it lies in the middle"
-    assert found.sum() == 255 * rows.sum() * columns.sum()
+    assert (found > 0).sum() == rows.sum() * columns.sum()
     assert max(rows.sum(), columns.sum()) == size
 
 
@@ -287,7 +287,7 @@ def test_crop_and_stretch_fill_the_square(tmp_path_factory, width, height, size)
     Image.new("L", (width, height), 255).save(path)
     for fit in ("crop", "stretch"):
         found = read_image(path, size, fit, "grey")
-        assert found.shape == (size, size, 1) and (found == 255).all()
+        assert found.shape == (size, size, 1) and (found >= 254).all()
 
 
 def test_crop_cuts_the_ends_and_stretch_and_pad_keep_them(tmp_path):
@@ -632,7 +632,7 @@ def test_the_cache_and_the_memory_give_the_same_bits(runs, pictures, monkeypatch
     assert not runs.exists(), "what fits into memory leaves nothing"
     cached = load(pictures, told.append, colour=colour, memory=0)
     assert "Decoding 32 pictures once into" in told[0] and "0 MB" in told[0]
-    again = load(pictures, told.clear, colour=colour, memory=0)
+    again = load(pictures, colour=colour, memory=0)
     for data in (cached, again):
         assert data.content_hash() == in_memory.content_hash()
         for name in ("train_images", "test_images"):
@@ -662,13 +662,13 @@ def test_a_cache_is_not_decoded_again_and_a_stale_one_is_told(runs, pictures, mo
 
 
 def test_a_torn_cache_is_made_anew(runs, pictures):
-    first = load(pictures, memory=0)
+    expected = load(pictures, memory=0).content_hash()
     place = runs / image_arrays.CACHE / caches(runs)[0]
     content = (place / "pixels.npy").read_bytes()
     (place / "pixels.npy").write_bytes(content[:-1])
-    assert load(pictures, memory=0).content_hash() == first.content_hash()
+    assert load(pictures, memory=0).content_hash() == expected
     (place / "record.json").write_text("{")
-    assert load(pictures, memory=0).content_hash() == first.content_hash()
+    assert load(pictures, memory=0).content_hash() == expected
     assert caches(runs) == [place.name]
 
 
