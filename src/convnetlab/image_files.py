@@ -41,8 +41,8 @@ def read_image(path: Path, size: int, fit: str = "pad", colour: str = "rgb") -> 
 
     Grey levels of 16 bits are divided by 257; whole numbers and floats without a stated range by
     the smallest of 1 (floats only), 255 and 65,535 that holds them, else stretched from their
-    least to their greatest. Transparent pixels lie on white. Shrinking averages (bicubic, with
-    antialiasing).
+    least to their greatest. Transparent pixels lie on white. Shrinking averages, with Hamming
+    weights; enlarging interpolates bilinearly.
 
     Args:
         path: a JPEG, PNG, GIF, BMP, WebP or TIFF file, whatever its name.
@@ -182,4 +182,6 @@ def resized(
     box: tuple[float, float, float, float] | None = None,
 ) -> Image.Image:
     """Return a picture, or a box of it, resized to (width, height)."""
-    return image.resize(wanted, Image.Resampling.BICUBIC, box, reducing_gap=GAP)
+    shrinks = image.width >= wanted[0] and image.height >= wanted[1]
+    way = Image.Resampling.HAMMING if shrinks else Image.Resampling.BILINEAR
+    return image.resize(wanted, way, box, reducing_gap=GAP)
