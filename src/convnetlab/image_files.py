@@ -20,8 +20,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 GROUND = "white"  # behind transparent pixels, as a browser's page
 MARGIN = "black"  # around a padded picture
 # A JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as so many times the wanted one is left;
-# any other picture is averaged by a whole number first, down to `GAP` times. Both leave pictures
-# nearer to the ideal filter's (Lanczos) than a bilinear filter would that took its time.
+# any other picture is averaged by a whole number first, down to `GAP` times. Both save much time.
 SPARE, GAP = 1.25, 1.5
 # What a pixel value may be the largest of, where the file does not say: 1, a byte's, 16 bits'.
 TOPS = (1, 255, 65_535)
