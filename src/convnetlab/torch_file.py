@@ -24,11 +24,11 @@ from convnetlab.errors import LabError
 Arrays = dict[str, NDArray[Any]]
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-KINDS = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+KINDS: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 MOST_SIDES = 8  # dimensions of a tensor; a network's have four at most
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What a file holds is not what weights look like; the message says how."""
 
 
@@ -59,7 +59,7 @@ class Restricted(pickle._Unpickler):
         """Return what stands for a global name.
 
         Raises:
-            Refused: it is not one of the four.
+            RefusedError: it is not one of the four.
         """
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
@@ -67,39 +67,39 @@ class Restricted(pickle._Unpickler):
             return lambda *arguments: described(*arguments)
         if module == "torch" and name in KINDS:
             return name
-        raise Refused(f"it asks for {module}.{name}, which no weights need")
+        raise RefusedError(f"it asks for {module}.{name}, which no weights need")
 
     def persistent_load(self, pid: Any) -> Storage:
         """Return the storage that a tensor refers to.
 
         Raises:
-            Refused: the reference is malformed.
+            RefusedError: the reference is malformed.
         """
         match pid:
             case ("storage", str(kind), str(key), str(), int(count), None) if (
                 kind in KINDS and count >= 0
             ):
                 return Storage(kind, key, count)
-        raise Refused("a reference to its numbers is malformed")
+        raise RefusedError("a reference to its numbers is malformed")
 
 
 def described(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     """Return a tensor's description, once it is sure that it stays within its storage.
 
     Raises:
-        Refused: sizes or strides are no whole numbers, negative, or lead out of the storage; or the
+        RefusedError: sizes or strides are no whole numbers, negative, or lead out of the storage; or the
             array would have more numbers than its storage.
     """
     if not isinstance(storage, Storage) or not all(
         isinstance(sides, tuple) and all(type(side) is int and side >= 0 for side in sides)
         for sides in (shape, strides, (offset,))
     ):
-        raise Refused("a tensor's sizes or strides are no whole numbers")
+        raise RefusedError("a tensor's sizes or strides are no whole numbers")
     if len(shape) != len(strides) or len(shape) > MOST_SIDES:
-        raise Refused(f"a tensor has {len(shape)} sizes and {len(strides)} strides")
+        raise RefusedError(f"a tensor has {len(shape)} sizes and {len(strides)} strides")
     last = offset + sum((side - 1) * step for side, step in zip(shape, strides, strict=True))
     if 0 in shape or last >= storage.count or math.prod(shape) > storage.count:
-        raise Refused(f"a tensor of sizes {shape} reaches beyond its {storage.count} numbers")
+        raise RefusedError(f"a tensor of sizes {shape} reaches beyond its {storage.count} numbers")
     return Tensor(storage, offset, shape, strides)
 
 
@@ -134,7 +134,7 @@ def parse(content: bytes, name: str) -> Arrays:
         )
     try:
         return arrays(io.BytesIO(content))
-    except Refused as refusal:
+    except RefusedError as refusal:
         reason = str(refusal)
     except Exception as error:  # a damaged pickle fails in many ways
         reason = f"it is cut short or damaged ({type(error).__name__})"
@@ -145,25 +145,25 @@ def arrays(stream: io.BytesIO) -> Arrays:
     """Return the arrays of a stream; see `parse`.
 
     Raises:
-        Refused: it holds something else.
+        RefusedError: it holds something else.
         Exception: whatever a damaged pickle leads to.
     """
     if (Restricted(stream).load(), Restricted(stream).load()) != (MAGIC, PROTOCOL):
-        raise Refused("it does not begin as PyTorch's files do")
+        raise RefusedError("it does not begin as PyTorch's files do")
     if Restricted(stream).load().get("little_endian") is not True:
-        raise Refused("its numbers are not little-endian")
+        raise RefusedError("its numbers are not little-endian")
     tensors = Restricted(stream).load()
     if not isinstance(tensors, dict) or not all(
         isinstance(key, str) and isinstance(tensor, Tensor) for key, tensor in tensors.items()
     ):
-        raise Refused("it holds something else than a dictionary of tensors")
+        raise RefusedError("it holds something else than a dictionary of tensors")
     expected = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     keys = Restricted(stream).load()
     if not isinstance(keys, list) or sorted(keys) != sorted(expected):
-        raise Refused("its list of storages is not that of its tensors")
+        raise RefusedError("its list of storages is not that of its tensors")
     storages = {key: numbers(stream, expected[key]) for key in keys}
     if stream.read(1):
-        raise Refused("something follows after its last numbers")
+        raise RefusedError("something follows after its last numbers")
     return {key: array(tensor, storages[tensor.storage.key]) for key, tensor in tensors.items()}
 
 
@@ -171,14 +171,14 @@ def numbers(stream: io.BytesIO, storage: Storage) -> NDArray[Any]:
     """Return the numbers of a storage, (count,).
 
     Raises:
-        Refused: there are others, or fewer, than promised.
+        RefusedError: there are others, or fewer, than promised.
     """
     count, kind = int.from_bytes(stream.read(8), "little"), KINDS[storage.kind]
     if count != storage.count:
-        raise Refused(f"a storage has {count} numbers, expected {storage.count}")
+        raise RefusedError(f"a storage has {count} numbers, expected {storage.count}")
     content = stream.read(count * kind.itemsize)
     if len(content) != count * kind.itemsize:
-        raise Refused("it is cut short")
+        raise RefusedError("it is cut short")
     return np.frombuffer(content, kind)
 
 
@@ -186,10 +186,10 @@ def array(tensor: Tensor, storage: NDArray[Any]) -> NDArray[Any]:
     """Return a tensor as an array of its own, its numbers in the order of its sizes.
 
     Raises:
-        Refused: two tensors say different things of one storage.
+        RefusedError: two tensors say different things of one storage.
     """
     if (storage.dtype, len(storage)) != (KINDS[tensor.storage.kind], tensor.storage.count):
-        raise Refused("its tensors disagree about their storage")
+        raise RefusedError("its tensors disagree about their storage")
     steps = [step * storage.itemsize for step in tensor.strides]
     view = np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, steps)
     return view.copy()
