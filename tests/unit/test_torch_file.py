@@ -27,7 +27,7 @@ class Global:
 class Writer(pickle._Pickler):
     """Write as PyTorch did: names and storages that need not exist here."""
 
-    dispatch = pickle._Pickler.dispatch.copy()  # noqa: RUF012
+    dispatch = pickle._Pickler.dispatch.copy()
 
     def persistent_id(self, thing):
         return tuple(thing) if isinstance(thing, list) and thing[:1] == ["storage"] else None
