@@ -184,6 +184,7 @@ def doctor() -> None:
             "determinism",
             "kills",
             "sweep",
+            "photos",
         ]
     ),
     help="Measure something else instead; see below.",
@@ -202,6 +203,7 @@ def bench(quick: bool, repeats: int | None, only: str | None, select: bool) -> N
     --only determinism  what repeatable trainings cost
     --only kills        trainings killed at ten moments and resumed
     --only sweep        nine smoke runs side by side, and a worker killed half-way
+    --only photos       the whole lab on 200 photographs, with the recipe features: photos.json
     """
     from convnetlab import bench
 
