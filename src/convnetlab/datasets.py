@@ -1,8 +1,8 @@
 """Data sets of labelled pictures, each loaded into one type.
 
-A source is a name (`mnist`, `digits`) or `kind:FOLDER` (`idx:FOLDER`), with options after a
-question mark (`idx:FOLDER?transpose=true&first_label=1`). Adding one is a function and a line in
-`SOURCES`.
+A source is a name (`mnist`, `digits`) or `kind:FOLDER` (`idx:FOLDER`, `folder:FOLDER`), with
+options after a question mark (`folder:FOLDER?size=64&colour=grey`). Adding one is a function and a
+line in `SOURCES`.
 """
 
 import gzip
@@ -10,16 +10,20 @@ import hashlib
 import inspect
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from convnetlab.errors import LabError
+from convnetlab.image_arrays import Form, Say, Wanted, collect
+from convnetlab.image_files import COLOURS, FITS
+from convnetlab.image_folders import Listing, natural, scan
 from convnetlab.paths import data_folder
 
 MNIST_MD5 = {
@@ -30,6 +34,7 @@ MNIST_MD5 = {
 }
 IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801
 DIGITS = tuple("0123456789")
+SMALLEST, LARGEST = 8, 2048  # sizes of pictures from a folder, in pixels
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,14 @@ class Dataset:
     """Labelled pictures: what there is to learn from, and what is kept for the test.
 
     Pixels are uint8, 0..255, of shape (N, H, W, C); labels are int64, 0..classes-1, of shape (N,).
+
+    Attributes:
+        validation: int64 indices of the training pictures that the source keeps for validation;
+            None where it leaves that to us.
+        train_files: the training pictures' files, relative to the source's folder; empty for
+            sources without them.
+        test_files: likewise of the test pictures.
+        unreadable: files that were left out, and why.
     """
 
     source: str
@@ -45,6 +58,10 @@ class Dataset:
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    validation: NDArray[np.int64] | None = None
+    train_files: tuple[str, ...] = ()
+    test_files: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -61,9 +78,18 @@ class Dataset:
         return self.test_images[indices]
 
     def content_hash(self) -> str:
-        """Return the SHA-256 over shapes, pixels and labels, as 64 hexadecimal digits."""
+        """Return the SHA-256 over shapes, pixels and labels, as 64 hexadecimal digits.
+
+        Where the source fixes which pictures are for validation, over their indices too.
+        """
         digest = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+        arrays: list[NDArray[Any]] = [
+            self.train_images,
+            self.train_labels,
+            self.test_images,
+            self.test_labels,
+        ]
+        for array in arrays if self.validation is None else [*arrays, self.validation]:
             digest.update(repr((array.shape, array.dtype.str)).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
@@ -78,12 +104,14 @@ class Dataset:
         }
 
 
-def load(source: str) -> Dataset:
+def load(source: str, say: Say = print) -> Dataset:
     """Load a data set.
 
     Args:
-        source: `mnist`; `digits` (scikit-learn's, 8×8); or `idx:FOLDER`, four IDX files, with the
-            options `transpose` and `first_label` (see `load_idx`) after a question mark.
+        source: `mnist`; `digits` (scikit-learn's, 8×8); `idx:FOLDER`, four IDX files; or
+            `folder:FOLDER`, pictures in sub-folders. The options of the last two, after a
+            question mark, are those of `load_idx` and `load_folder`.
+        say: gets a line now and then when pictures have to be decoded, and what was unreadable.
 
     Raises:
         LabError: the source is unknown, or its files are not what they should be.
@@ -91,30 +119,56 @@ def load(source: str) -> Dataset:
     >>> load("digits").image_shape
     (8, 8, 1)
     """
-    name, _, query = source.partition("?")
-    kind, colon, place = name.partition(":")
-    reader = SOURCES.get(kind + colon)
-    if reader is None or (colon and not place):
+    kind, place, query = parse(source)
+    reader = SOURCES.get(kind)
+    if reader is None or kind.endswith(":") != bool(place):
         names = ", ".join(f"{name}FOLDER" if name.endswith(":") else name for name in SOURCES)
         raise LabError(f"dataset is {source!r}; it must be one of: {names}.")
-    allowed = inspect.signature(reader).parameters
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    allowed = options_of(reader)
+    options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
     for option in options:
-        if option not in list(allowed)[1:]:
-            known = ", ".join(list(allowed)[1:]) or "none"
-            raise LabError(f"dataset is {source!r}: no option {option!r}; {kind} has: {known}.")
+        if option not in allowed:
+            known = ", ".join(allowed) or "none"
+            name = kind.removesuffix(":")
+            raise LabError(f"dataset is {source!r}: no option {option!r}; {name} has: {known}.")
+    if reader is load_folder:
+        options["say"] = say
     dataset = reader(place, **options)
     check(dataset)
     return dataset
 
 
-def load_specified(specification: Mapping[str, Any]) -> Dataset:
-    """Load the data set that `Dataset.specification` described.
+def parse(source: str) -> tuple[str, str, str]:
+    """Return a source's kind, with its colon, its place, and its options as one text.
+
+    A question mark in a folder's own name belongs to the name.
+
+    >>> parse("idx:letters?transpose=true")
+    ('idx:', 'letters', 'transpose=true')
+    """
+    kind, colon, place = source.partition(":")
+    if not colon:
+        kind, _, query = source.partition("?")
+        return kind, "", query
+    if Path(place).expanduser().is_dir() or "?" not in place:
+        return kind + colon, place, ""
+    place, _, query = place.rpartition("?")
+    return kind + colon, place, query
+
+
+def options_of(reader: Callable[..., Dataset]) -> list[str]:
+    """Return the names of a reader's options: all that it takes by position, but for the place."""
+    parameters = inspect.signature(reader).parameters.values()
+    return [taken.name for taken in parameters if taken.kind is not taken.KEYWORD_ONLY][1:]
+
+
+def load_specified(specification: Mapping[str, Any], say: Say = print) -> Dataset:
+    """Load the data set that `Dataset.specification` described; `say` as in `load`.
 
     Raises:
         LabError: its pictures or labels have changed since.
     """
-    dataset = load(specification["source"])
+    dataset = load(specification["source"], say)
     for name, found in dataset.specification().items():
         if found != specification[name]:
             raise LabError(
@@ -361,8 +415,185 @@ def assemble(source: str, arrays: Sequence[NDArray[Any]], classes: tuple[str, ..
     )
 
 
+def load_folder(
+    place: str,
+    size: str = "128",
+    fit: str = "pad",
+    colour: str = "rgb",
+    test: str = "0.2",
+    seed: str = "0",
+    memory: str = "100",
+    *,
+    say: Say = print,
+) -> Dataset:
+    """Pictures in one sub-folder a class, or in such below train/, validation/ and test/.
+
+    Where there is no test/, a share of each class is kept for the test. Files that cannot be read
+    are left out, as if they were not there, and told. See `image_folders.scan` and
+    `image_files.read_image` for what is read and how.
+
+    Args:
+        place: the folder; nothing in it is changed.
+        size: height and width of every picture, in pixels.
+        fit: `pad`, `crop` or `stretch`.
+        colour: `rgb` or `grey`.
+        test: the share of each class kept for the test, where there is no test/.
+        seed: of that choice.
+        memory: a set of more MB than that is decoded into a cache under runs/ and read from there.
+        say: gets what was unreadable, and the progress.
+    """
+    form = Form(whole("size", size, SMALLEST, LARGEST), fit, colour)
+    one_of("fit", fit, FITS)
+    one_of("colour", colour, COLOURS)
+    share, number = fraction("test", test), whole("seed", seed, 0, 2**32 - 1)
+    limit = whole("memory", memory, 0, 10**9) * 1_000_000
+    listing = scan(place)
+
+    def order(unreadable: Iterable[str] = ()) -> list[str]:
+        return list(arranged(listing.without(unreadable), share, number)["file"])
+
+    pictures = collect(Wanted(listing.folder, order(), form, order), limit, say)
+    tell_unreadable(pictures.unreadable, say)
+    rows = arranged(listing.without(pictures.unreadable), share, number)
+    options = f"size={form.size}&fit={fit}&colour={colour}&test={share:g}&seed={number}"
+    source = f"folder:{listing.folder}?{options}&memory={limit // 1_000_000}"
+    learn = int((rows["part"] != "test").sum())
+    labels, files = rows["label"].to_numpy(np.int64), tuple(rows["file"])
+    chosen = np.flatnonzero(rows["part"] == "validation").astype(np.int64)
+    return Dataset(
+        source=source,
+        train_images=pictures.pixels[:learn],
+        train_labels=labels[:learn],
+        test_images=pictures.pixels[learn:],
+        test_labels=labels[learn:],
+        classes=listing.classes,
+        validation=chosen if len(chosen) else None,
+        train_files=files[:learn],
+        test_files=files[learn:],
+        unreadable=pictures.unreadable,
+    )
+
+
+def arranged(listing: Listing, share: float, seed: int) -> pd.DataFrame:
+    """Return a listing's files with every part known: train, then validation, then test.
+
+    Raises:
+        LabError: there is one class only, or a class has too few pictures to be split.
+    """
+    files = listing.files.copy()
+    parts = set(files["part"])
+    files["part"] = files["part"].replace("", "train")
+    learn = files.index[files["part"] == "train"].to_numpy()
+    needed = 1 + ("validation" not in parts) + ("test" not in parts)
+    enough(listing, files.loc[learn, "label"].to_numpy(np.int64), needed)
+    if "test" not in parts:
+        labels = files.loc[learn, "label"].to_numpy(np.int64)
+        files.loc[learn[hold_out(labels, share, seed, spare=needed - 1)], "part"] = "test"
+    ranks = files["part"].map({"train": 0, "validation": 1, "test": 2})
+    return files.loc[ranks.sort_values(kind="stable").index].reset_index(drop=True)
+
+
+def enough(listing: Listing, labels: NDArray[np.int64], needed: int) -> None:
+    """Refuse a folder with one class only, or with fewer than `needed` pictures in a class.
+
+    Raises:
+        LabError: so it is; the message names the classes.
+    """
+    if len(listing.classes) < 2:
+        raise LabError(
+            f"{listing.folder} has one class only, {listing.classes[0]!r}; a classifier needs at "
+            "least two. Put the pictures of each class into a sub-folder of its own."
+        )
+    counts = np.bincount(labels, minlength=len(listing.classes))
+    few = [
+        f"{listing.classes[label]!r} {counts[label]}" for label in np.flatnonzero(counts < needed)
+    ]
+    if few:
+        shown = ", ".join(few[:5]) + (", …" if len(few) > 5 else "")
+        raise LabError(
+            f"{listing.folder} has too few readable pictures to learn from in some classes: "
+            f"{shown}. Each class needs at least {needed}, one for each part that is made of them "
+            "(training, validation, test). Add pictures, or take the class out of the folder."
+        )
+
+
+def hold_out(
+    labels: NDArray[np.int64], share: float, seed: int, spare: int = 1
+) -> NDArray[np.int64]:
+    """Choose a share of each class, at least one picture, and leave at least `spare`.
+
+    Args:
+        labels: (N,); each class that occurs has more than `spare`.
+        share: in 0..1.
+        seed: the same seed chooses the same.
+        spare: how many of each class must be left.
+
+    Returns:
+        Indices, ascending.
+    """
+    from sklearn.model_selection import train_test_split
+
+    chosen = []
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
+        count = min(max(1, round(share * len(places))), len(places) - spare)
+        chosen.append(train_test_split(places, test_size=count, random_state=seed)[1])
+    return np.sort(np.concatenate(chosen))
+
+
+def tell_unreadable(unreadable: Mapping[str, str], say: Say) -> None:
+    """Say how many files were left out, and why the first few were."""
+    if unreadable:
+        say(f"Left out, because they could not be read: {len(unreadable)} of the files")
+    for file in sorted(unreadable, key=natural)[:5]:
+        say(f"  {file}: {unreadable[file]}")
+    if len(unreadable) > 5:
+        say("  … (`convnetlab images check FOLDER` lists all)")
+
+
+def whole(name: str, text: str, least: int, most: int) -> int:
+    """Return an option as a whole number.
+
+    Raises:
+        LabError: it is none, or out of range.
+    """
+    if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+        raise LabError(
+            f"dataset option {name} is {text!r}; it must be a whole number from {least} to {most}."
+        )
+    return int(text)
+
+
+def fraction(name: str, text: str) -> float:
+    """Return an option as a number between 0 and 1.
+
+    Raises:
+        LabError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise LabError(
+            f"dataset option {name} is {text!r}; it must lie between 0 and 1, such as 0.2."
+        )
+    return value
+
+
+def one_of(name: str, text: str, known: Sequence[str]) -> None:
+    """Refuse an option that is none of the known values.
+
+    Raises:
+        LabError: so it is.
+    """
+    if text not in known:
+        raise LabError(f"dataset option {name} is {text!r}; it must be one of: {', '.join(known)}.")
+
+
 SOURCES: dict[str, Callable[..., Dataset]] = {
     "mnist": load_mnist,
     "digits": load_digits,
     "idx:": load_idx,
+    "folder:": load_folder,
 }

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from convnetlab.datasets import Dataset
+from convnetlab.datasets import Dataset, hold_out
 from convnetlab.errors import LabError
 from convnetlab.paths import is_smoke
 
@@ -104,7 +104,9 @@ def resize(images: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
 def split(dataset: Dataset, validation_share: float, seed: int) -> pd.DataFrame:
     """Divide the learning pictures into training and validation; keep the test set whole.
 
-    Stratified: each part has the classes in the same proportions. In smoke mode a small
+    Stratified: each part has the classes in the same proportions; where that would leave a class
+    without a validation picture, it gets one. Where the data set itself says which pictures are
+    for validation (a folder with val/), these are, whatever the share. In smoke mode a small
     stratified subset stands in for each part.
 
     Args:
@@ -127,26 +129,61 @@ def split(dataset: Dataset, validation_share: float, seed: int) -> pd.DataFrame:
     if not 0 <= seed < 2**32:
         raise LabError(f"seed is {seed}; it must be a whole number from 0 to {2**32 - 1}.")
     labels = dataset.train_labels
-    learn = stratified_subset(labels, SMOKE_LEARN if is_smoke() else len(labels), seed)
-    try:
-        train, validation = train_test_split(
-            learn, test_size=validation_share, stratify=labels[learn], random_state=seed
-        )
-    except ValueError as error:
-        raise LabError(
-            f"{dataset.source}: {len(learn)} pictures of {len(dataset.classes)} classes cannot be "
-            f"split with validation_share = {validation_share} ({error}). "
-            "Each class needs a picture in both parts."
-        ) from None
+    learn, validation = learning_parts(dataset, validation_share, seed)
     count = len(dataset.test_labels)
     test = stratified_subset(dataset.test_labels, SMOKE_TEST if is_smoke() else count, seed)
     parts = [
         pd.DataFrame({"part": part, "index": index, "label": source[index]})
         for part, index, source in zip(
-            PARTS, (train, validation, test), (labels, labels, dataset.test_labels), strict=True
+            PARTS, (learn, validation, test), (labels, labels, dataset.test_labels), strict=True
         )
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def learning_parts(
+    dataset: Dataset, share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the indices of the pictures for training and for validation, each shuffled.
+
+    Raises:
+        LabError: a class has too few pictures.
+    """
+    labels = dataset.train_labels
+    if dataset.validation is not None:
+        return fixed_parts(labels, dataset.validation, seed)
+    learn = stratified_subset(labels, SMOKE_LEARN if is_smoke() else len(labels), seed)
+    classes, counts = np.unique(labels[learn], return_counts=True)
+    if counts.min() < 2:
+        raise LabError(
+            f"{dataset.source}: {len(learn)} pictures of {len(dataset.classes)} classes cannot be "
+            f"split: {dataset.classes[classes[counts.argmin()]]!r} has a single picture, and each "
+            "class needs one in training and one in validation. Add pictures of it."
+        )
+    if min(share, 1 - share) * counts.min() < 1:  # scikit-learn would leave a class out
+        held_out = hold_out(labels[learn], share, seed)
+        parts = np.delete(learn, held_out), learn[held_out]
+        return shuffled(parts[0], seed), shuffled(parts[1], seed)
+    train, validation = train_test_split(
+        learn, test_size=share, stratify=labels[learn], random_state=seed
+    )
+    return train, validation
+
+
+def fixed_parts(
+    labels: NDArray[np.int64], validation: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return all other indices and those for validation, shuffled; in smoke mode, some of both."""
+    learn = np.setdiff1d(np.arange(len(labels)), validation)
+    if is_smoke():
+        learn = learn[stratified_subset(labels[learn], SMOKE_LEARN, seed)]
+        validation = validation[stratified_subset(labels[validation], SMOKE_TEST, seed)]
+    return shuffled(learn, seed), shuffled(validation, seed)
+
+
+def shuffled(indices: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Return indices in a random order, the same for the same seed."""
+    return np.random.default_rng(seed).permutation(indices)
 
 
 def stratified_subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:

@@ -125,10 +125,12 @@ def test_original_spelling_of_the_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "source", ["", "mnst", "idx:", "idx", "mnist:", "digits:x", "folder:x", "MNIST"]
+    "source", ["", "mnst", "idx:", "idx", "mnist:", "digits:x", "folder:", "folder", "MNIST"]
 )
 def test_unknown_sources_are_refused_with_the_known_ones(source):
-    with pytest.raises(LabError, match=r"it must be one of: mnist, digits, idx:FOLDER"):
+    with pytest.raises(
+        LabError, match=r"it must be one of: mnist, digits, idx:FOLDER, folder:FOLDER"
+    ):
         datasets.load(source)
 
 
