@@ -222,7 +222,8 @@ def baseline(dataset: Dataset, split: pd.DataFrame, seed: int) -> Baseline:
     """Fit a linear classifier (scikit-learn's logistic regression) on raw pixels.
 
     It learns from the first 10,000 training pictures at most, in 30 rounds at most, and pictures of
-    more than 1,024 numbers are shrunk: a few seconds, whatever the data set. The test predictions are made here and scored in stage 4, with everybody else's.
+    more than 1,024 numbers are shrunk: a few seconds, whatever the data set. The test predictions
+    are made here and scored in stage 4, with everybody else's.
     """
     train, labels = (column[:BASELINE_IMAGES] for column in part_of(split, "train"))
     validation, validation_labels = part_of(split, "validation")
