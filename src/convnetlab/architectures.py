@@ -1,4 +1,4 @@
-"""Stage 2: the networks, from LeNet-5 to MobileNet, each at two scales.
+"""Stage 2: the networks, from LeNet-5 to EfficientNet, each at two scales.
 
 Every network takes raw pixels, 0..255, and begins with a `Rescaling` layer, so that whoever loads
 a saved model need not know how its pictures were normalised. Adding a network is one function
@@ -18,6 +18,9 @@ deviate from their papers in these points; each builder's docstring lists what i
   recipe `one-cycle`, nor does LeNet-5 on 8 × 8 digits;
 - its running figures have momentum 0.9 instead of Keras's 0.99: a lab training has hundreds of
   steps, not hundreds of thousands.
+
+EfficientNet-Lite0 is the exception: it is there for the weights that it learnt from ImageNet
+(`pretrained`), so its lab version is the published one, and wants photographs.
 """
 
 import bisect
@@ -747,6 +750,94 @@ def separable(x: Tensor, filters: int, stride: int, name: str, normalise: bool) 
     return convolution(x, filters, 1, f"pointwise{name}", normalise=normalise)
 
 
+# Repetitions, side of the windows, stride of the first one, expansion and filters of each stage.
+LITE0_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def efficientnet_lite0(plan: Plan, batch_normalisation: bool = True) -> keras.Model:
+    """EfficientNet-Lite0: a network that a search found, made simple for telephones.
+
+    Source: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks"
+    (2019), table 1; made "lite" (no squeeze-and-excitation, ReLU6) in TensorFlow's repository tpu,
+    models/official/efficientnet/lite (2020). With 224×224×3 pictures and 1,000 classes: 4,694,024
+    parameters, of which 4,652,008 are trainable. `pretrained` has its weights from ImageNet.
+
+    Those were learnt with pixels (x - 127) / 128, so a second rescaling follows the first. Grey
+    pictures are repeated to three channels.
+
+    Deviation at both scales: no blocks are left out at random while training.
+
+    Deviations at lab scale: none but the padding of pictures smaller than 32 × 32, so that the
+    weights from ImageNet fit.
+    """
+    if plan.input_shape[2] not in (1, 3):
+        raise LabError(
+            f"architecture {plan.name!r}: the pictures have {plan.input_shape[2]} channels; it "
+            "takes grey ones (1) and RGB (3)."
+        )
+    image, x = plan.begin()
+    x = layers.Rescaling(255 / 128, -127 / 128, name="centre")(x)
+    if plan.input_shape[2] == 1:
+        x = layers.Concatenate(name="repeat")([x, x, x])
+    style: dict[str, Any] = {"normalise": batch_normalisation, "activation": "relu6"}
+    x = convolution(x, plan.filters(32), 3, "stem", 2, **style)
+    before = 32  # filters, as published
+    for stage, (count, size, stride, expansion, filters) in enumerate(LITE0_STAGES, start=1):
+        for number in range(count):
+            name = f"{stage}{'abcd'[number]}"
+            wide = plan.filters(expansion * before) if expansion > 1 else 0
+            x = inverted_residual(
+                x, wide, plan.filters(filters), size, 1 if number else stride, name, style
+            )
+            before = filters
+    x = convolution(x, plan.filters(1280), 1, "head", **style)
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    x = layers.Dropout(0.2, name="dropout")(x)
+    return plan.end(image, x)
+
+
+def inverted_residual(
+    x: Tensor, wide: int, filters: int, size: int, stride: int, name: str, style: dict[str, Any]
+) -> Tensor:
+    """Widen (1×1), convolve each channel by itself, narrow (1×1, linear); add it to the input.
+
+    Source: Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks" (2018).
+
+    Args:
+        x: the input.
+        wide: filters between; 0 leaves out the widening.
+        filters: of the result; where they or the stride change the shape, nothing is added.
+        size: side of the windows that see one channel each.
+        stride: of those.
+        name: what the layers' names begin with.
+        style: `normalise` and `activation` of `convolution`.
+    """
+    normalise, activation = style["normalise"], style["activation"]
+    y = convolution(x, wide, 1, f"{name}_widen", **style) if wide else x
+    y = layers.DepthwiseConv2D(
+        size,
+        stride,
+        "same",
+        use_bias=not normalise,
+        activation=None if normalise else activation,
+        depthwise_initializer="he_normal",
+        name=f"{name}_depthwise",
+    )(y)
+    y = normalised(y, f"{name}_depthwise", activation) if normalise else y
+    y = convolution(y, filters, 1, f"{name}_narrow", normalise=normalise, activation=None)
+    if stride > 1 or x.shape[-1] != filters:
+        return y
+    return layers.Add(name=f"{name}_add")([x, y])
+
+
 @dataclass(frozen=True)
 class Network:
     """A network of the registry, and what is printed about it.
@@ -878,6 +969,16 @@ ARCHITECTURES: dict[str, Network] = {
         multiply_adds=569_000_000,
         counted_in="Howard et al. (2017), table 8",
         lab_share=1 / 4,
+    ),
+    "efficientnet-lite0": Network(
+        efficientnet_lite0,
+        2020,
+        "found by a search, simplified for telephones",
+        depth=50,
+        **IMAGENET,
+        parameters=4_700_000,
+        multiply_adds=407_000_000,
+        counted_in="README of TensorFlow's tpu repository, models/official/efficientnet/lite",
     ),
 }
 

@@ -19,20 +19,7 @@ Probabilities = NDArray[np.float32]
 PUBLISHED_ACCURACY, PUBLISHED_LOSS = 0.9878, 0.0406
 PUBLISHED_IMAGES = 10_000
 RESAMPLES = 1_000  # of a bootstrap
-MOST, PIXELS = 1_000, 2_000_000  # of pictures that go through a network at once
 TINY = 1e-7  # Keras clips probabilities here before it takes the logarithm
-
-
-def pictures_at_once(image_shape: Sequence[int]) -> int:
-    """Return how many pictures (H, W, C) may go through a network at once.
-
-    Its first maps are as large as the pictures: a thousand small ones take as much memory as forty
-    of 224 × 224 pixels.
-
-    >>> pictures_at_once((28, 28, 1)), pictures_at_once((224, 224, 3))
-    (1000, 39)
-    """
-    return max(1, min(MOST, PIXELS // (image_shape[0] * image_shape[1])))
 
 
 def predict(
@@ -46,10 +33,10 @@ def predict(
         indices: which pictures, (N,); the answers are in their order.
         part: whether they are test pictures or learning ones (validation is among these).
     """
-    from convnetlab.training import batches
+    from convnetlab.streams import batches
 
     fetch = dataset.test_batch if part == "test" else dataset.train_batch
-    stream = batches(fetch, indices, np.zeros_like(indices), pictures_at_once(dataset.image_shape))
+    stream = batches(fetch, indices, np.zeros_like(indices))
     probabilities: Probabilities = model.predict(stream, verbose=0)
     return probabilities
 

@@ -23,7 +23,7 @@ from PIL import Image
 from convnetlab import inside_figures
 from convnetlab.datasets import Dataset, load_specified, parse
 from convnetlab.errors import LabError
-from convnetlab.evaluation import Probabilities, pictures_at_once
+from convnetlab.evaluation import Probabilities
 from convnetlab.handoff import (
     MARKER,
     Run,
@@ -353,6 +353,8 @@ def ask(
         explain: a folder for a picture of each answer, or None.
         say: gets a line of progress now and then.
     """
+    from convnetlab.streams import pictures_at_once
+
     probabilities = np.full((len(files), len(classes)), np.nan, np.float32)
     notes: list[str] = []
     draw = explainer(model, classes, explain) if explain else None

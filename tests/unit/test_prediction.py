@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw, ImageOps
 
-from convnetlab import datasets, evaluation, handoff, prediction, preprocess
+from convnetlab import datasets, evaluation, handoff, prediction, preprocess, streams
 from convnetlab.cli import main
 from convnetlab.errors import LabError
 
@@ -122,7 +122,7 @@ def test_a_file_gets_the_probabilities_that_stage_4_gave_it(ready, photographs):
 def test_a_folder_means_its_pictures_once_and_in_batches(ready, photographs, monkeypatch):
     whole = prediction.predict("shapes", [photographs, photographs / CLASSES[0] / "1.png"])
     assert len(whole.files) == 20
-    monkeypatch.setattr(prediction, "pictures_at_once", lambda shape: 3)
+    monkeypatch.setattr(streams, "pictures_at_once", lambda shape: 3)
     said = []
     in_threes = prediction.predict("shapes", [photographs], say=said.append)
     assert np.allclose(in_threes.probabilities, whole.probabilities, atol=1e-6)
