@@ -34,9 +34,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from convnetlab import applications
 from convnetlab.backend import keras, tf
 from convnetlab.convolution import dense_parameters, parameters
 from convnetlab.errors import LabError
+from convnetlab.recipes import KERAS
 
 layers = keras.layers
 Shape = tuple[int, int, int]
@@ -58,7 +60,7 @@ def build(
     """Build an untrained network.
 
     Args:
-        name: one of `ARCHITECTURES`.
+        name: one of `ARCHITECTURES`, or `keras:` and a network of `keras.applications`.
         input_shape: (H, W, C) of the pictures.
         classes: how many classes there are.
         width: multiplies the filters of every layer; 1 means those of the scale.
@@ -146,7 +148,7 @@ def assemble(
     options: dict[str, Any],
 ) -> keras.Model:
     """Call the builder with a plan; arguments as for `build`, already checked."""
-    network = ARCHITECTURES[name]
+    network = find(name)
     share = width * (network.lab_share if scale == "lab" else 1)
     plan = Plan(name, input_shape, classes, share, scale == "lab")
     return network.builder(plan, **options)
@@ -165,14 +167,10 @@ def check(
     Raises:
         LabError: always with the argument's name, what it is, and what it must be.
     """
-    if name not in ARCHITECTURES:
-        raise LabError(
-            f"architecture is {name!r}; it must be one of: {', '.join(ARCHITECTURES)}."
-            + suggestion(name, ARCHITECTURES)
-        )
+    network = find(name)
     if scale not in SCALES:
         raise LabError(f"scale is {scale!r}; it must be one of: {', '.join(SCALES)}.")
-    if scale == "paper" and ARCHITECTURES[name].paper_input is None:
+    if scale == "paper" and network.paper_input is None:
         raise LabError(f"architecture {name!r} has no paper; it is built at scale 'lab' only.")
     if np.shape(input_shape) != (3,) or not all(is_whole(side, 1) for side in input_shape):
         raise LabError(
@@ -184,6 +182,23 @@ def check(
     if not (isinstance(width, int | float | np.number) and 0 < width <= WIDEST):
         raise LabError(f"width is {width!r}; it must be more than 0 and at most {WIDEST}.")
     check_options(name, scale, options)
+
+
+def find(name: str) -> "Network":
+    """Return the entry of a network.
+
+    Raises:
+        LabError: there is none of that name.
+    """
+    if name.startswith(KERAS):
+        applications.maker(name.removeprefix(KERAS))
+        return APPLICATION
+    if name not in ARCHITECTURES:
+        raise LabError(
+            f"architecture is {name!r}; it must be one of: {', '.join(ARCHITECTURES)}; or "
+            f"{KERAS}NAME, a network of keras.applications." + suggestion(name, ARCHITECTURES)
+        )
+    return ARCHITECTURES[name]
 
 
 def is_whole(value: Any, least: int) -> bool:
@@ -213,7 +228,7 @@ def check_options(name: str, scale: str, options: dict[str, Any]) -> None:
 
 def options_of(name: str) -> dict[str, Any]:
     """Return a network's options and their defaults."""
-    parameters = inspect.signature(ARCHITECTURES[name].builder).parameters
+    parameters = inspect.signature(find(name).builder).parameters
     return {option: parameters[option].default for option in list(parameters)[1:]}
 
 
@@ -264,6 +279,20 @@ class Plan:
             x = layers.ZeroPadding2D(margins, name="pad")(x)
         return image, x
 
+    def three_channels(self, x: Tensor) -> Tensor:
+        """Return pictures (N, H, W, 3), grey ones repeated.
+
+        Raises:
+            LabError: they are neither grey nor RGB.
+        """
+        channels = self.input_shape[2]
+        if channels not in (1, 3):
+            raise LabError(
+                f"architecture {self.name!r}: the pictures have {channels} channels; it takes "
+                "grey ones (1) and RGB (3)."
+            )
+        return x if channels == 3 else layers.Concatenate(name="repeat")([x, x, x])
+
     def begin_small(self) -> tuple[Tensor, Tensor, str]:
         """Return the input, the rescaled pictures, and the padding that their size allows."""
         image = keras.Input(self.input_shape, name="image")
@@ -273,7 +302,9 @@ class Plan:
     def end(self, image: Tensor, x: Tensor, *others: Tensor) -> keras.Model:
         """Return the model, with `probabilities` computed from features (N, F)."""
         x = layers.Dense(self.classes, activation="softmax", name="probabilities")(x)
-        return keras.Model(image, [x, *others] if others else x, name=self.name)
+        # TensorFlow allows no colon in the name of a scope.
+        name = self.name.replace(":", "-")
+        return keras.Model(image, [x, *others] if others else x, name=name)
 
 
 def convolution(
@@ -778,15 +809,8 @@ def efficientnet_lite0(plan: Plan, batch_normalisation: bool = True) -> keras.Mo
     Deviations at lab scale: none but the padding of pictures smaller than 32 × 32, so that the
     weights from ImageNet fit.
     """
-    if plan.input_shape[2] not in (1, 3):
-        raise LabError(
-            f"architecture {plan.name!r}: the pictures have {plan.input_shape[2]} channels; it "
-            "takes grey ones (1) and RGB (3)."
-        )
     image, x = plan.begin()
-    x = layers.Rescaling(255 / 128, -127 / 128, name="centre")(x)
-    if plan.input_shape[2] == 1:
-        x = layers.Concatenate(name="repeat")([x, x, x])
+    x = layers.Rescaling(255 / 128, -127 / 128, name="centre")(plan.three_channels(x))
     style: dict[str, Any] = {"normalise": batch_normalisation, "activation": "relu6"}
     x = convolution(x, plan.filters(32), 3, "stem", 2, **style)
     before = 32  # filters, as published
@@ -836,6 +860,20 @@ def inverted_residual(
     if stride > 1 or x.shape[-1] != filters:
         return y
     return layers.Add(name=f"{name}_add")([x, y])
+
+
+def application(plan: Plan) -> keras.Model:
+    """A network of `keras.applications`, as Keras builds it, with random weights.
+
+    What its weights from ImageNet expect of pixels is built in; grey pictures are repeated to three
+    channels, and pictures smaller than 32 × 32 padded.
+    """
+    if plan.share != 1:
+        raise LabError(f"width is {plan.share}; {plan.name!r} is built with width 1 only.")
+    title = plan.name.removeprefix(KERAS)
+    image, x = plan.begin()
+    x = applications.prepared(title, plan.three_channels(x))
+    return plan.end(image, applications.features(title, x))
 
 
 @dataclass(frozen=True)
@@ -981,6 +1019,7 @@ ARCHITECTURES: dict[str, Network] = {
         counted_in="README of TensorFlow's tpu repository, models/official/efficientnet/lite",
     ),
 }
+APPLICATION = Network(application, 2015, "one of keras.applications")
 
 
 # Which maps of S2 each of C3's sixteen maps sees (LeCun et al. 1998, table I).

@@ -10,20 +10,23 @@ They are read as they are, and not part of this laboratory. Those of a network o
 `keras.applications` are downloaded by Keras at their first use.
 """
 
+import socket
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from convnetlab import torch_file
+from convnetlab import applications, torch_file
 from convnetlab.architectures import LITE0_STAGES
 from convnetlab.backend import keras
 from convnetlab.errors import LabError
-from convnetlab.recipes import LITE0, PACKAGE, check_package
+from convnetlab.recipes import KERAS, LITE0, PACKAGE, check_package
 from convnetlab.torch_file import Arrays
 
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+KERAS_MODEL = KERAS.replace(":", "-")  # what the names of such models begin with
+PATIENCE = 20  # seconds without an answer, after which a download is given up
 SMALLEST = 32  # pixels a side: of anything smaller, nothing is left at the network's end
 
 
@@ -45,11 +48,36 @@ def load(model: keras.Model) -> None:
             f"{SMALLEST} × {SMALLEST}: they know photographs. Take a data set of larger pictures, "
             "or another recipe, such as one-cycle."
         )
-    if model.name != LITE0:
+    if model.name.startswith(KERAS_MODEL):
+        download(model, model.name.removeprefix(KERAS_MODEL))
+    elif model.name == LITE0:
+        fill(model, lite0_arrays())
+    else:
         raise LabError(
             f"There are no weights from ImageNet for the network {model.name!r}; take {LITE0!r}."
         )
-    fill(model, lite0_arrays())
+
+
+def download(model: keras.Model, title: str) -> None:
+    """Give a network of `keras.applications` its weights; Keras keeps what it has downloaded.
+
+    Raises:
+        LabError: they could not be downloaded.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        source = applications.with_imagenet(title, (*model.input_shape[1:3], 3))
+    except Exception as error:  # Keras raises no narrower one
+        raise LabError(
+            f"The weights from ImageNet of {title} could not be downloaded ({error}). Be on line "
+            f"the first time, or take the network {LITE0}: its weights come with a package."
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+    ours, theirs = ([layer for layer in some.layers if layer.weights] for some in (model, source))
+    for layer, other in zip(ours[:-1], theirs, strict=True):
+        layer.set_weights(other.get_weights())
 
 
 def lite0_arrays() -> Arrays:

@@ -14,7 +14,7 @@ Pixels = NDArray[np.uint8]
 BATCHES_A_FETCH = 16  # Python is slow: it fetches many batches' pictures at once,
 FETCHED_BYTES = 32 * 2**20  # as long as they are small
 AT_ONCE = 1_000  # pictures that go through a network together where nothing is learnt,
-AT_ONCE_BYTES = 3 * 2**19  # and fewer of large ones: a processor's caches are small, too
+AT_ONCE_BYTES = 5 * 2**19  # and fewer of large ones: a processor's caches are small, too
 
 
 def batches(
@@ -80,6 +80,6 @@ def pictures_at_once(shape: tuple[int, ...]) -> int:
     A network's maps take a hundred times the memory of the pictures.
 
     >>> pictures_at_once((28, 28, 1)), pictures_at_once((224, 224, 3))
-    (1000, 10)
+    (1000, 17)
     """
     return max(1, min(AT_ONCE, AT_ONCE_BYTES // math.prod(shape)))

@@ -87,8 +87,8 @@ def described(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> T
     """Return a tensor's description, once it is sure that it stays within its storage.
 
     Raises:
-        RefusedError: sizes or strides are no whole numbers, negative, or lead out of the storage; or the
-            array would have more numbers than its storage.
+        RefusedError: sizes or strides are no whole numbers, negative, or lead out of the storage;
+            or the array would have more numbers than its storage.
     """
     if not isinstance(storage, Storage) or not all(
         isinstance(sides, tuple) and all(type(side) is int and side >= 0 for side in sides)
