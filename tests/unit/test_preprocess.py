@@ -155,7 +155,7 @@ def test_the_channel_axis_comes_last():
 
 
 def test_the_baseline_of_large_pictures_sees_them_small():
-    """Colour by class, and noise that no mean of a block keeps: few pixels are enough, and cheap."""
+    """Colour by class, and noise that no mean of a block keeps: few pixels will do."""
     labels = np.arange(300) % 3
     noise = np.random.default_rng(0).integers(-40, 41, (300, 96, 64, 3))
     images = (90 + 20 * np.eye(3)[labels][:, None, None] + noise).clip(0, 255).astype(np.uint8)
