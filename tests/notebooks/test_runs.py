@@ -15,6 +15,7 @@ import pytest
 
 from convnetlab import handoff, notebooks
 from convnetlab.errors import LabError
+from convnetlab.lettering import drawable
 from convnetlab.paths import STAGES
 
 FAST = [("dataset", "digits")]
@@ -230,6 +231,7 @@ def test_a_folder_of_photographs_goes_through_all_four_notebooks(folder_run):
         assert row["called"] == names[int(row["predicted"])]
         assert (folder / row["file"]).is_file()
     page = (run / "report.html").read_text("utf-8")
+    assert "class 1 is 猫." in page or drawable(tuple(names)) == tuple(names)
     assert "猫" in page and "Müller&#39;s “red” ones" in page and "top-2" not in page
     for stage in STAGES:
         executed = nbformat.read(run / f"{stage}.ipynb", as_version=4)
