@@ -130,7 +130,7 @@ def by_keras(folder: Path) -> Iterator[float]:
 
 def by_ours(folder: Path) -> Iterator[float]:
     """Yield the seconds of a first and of later passes over a folder, read through a new cache."""
-    from convnetlab import datasets, training
+    from convnetlab import datasets, streams
 
     with tempfile.TemporaryDirectory() as runs, environment(CONVNETLAB_RUNS=runs):
         start = time.perf_counter()
@@ -141,7 +141,7 @@ def by_ours(folder: Path) -> Iterator[float]:
                 (data.train_batch, data.train_labels),
                 (data.test_batch, data.test_labels),
             ):
-                for _ in training.batches(fetch, np.arange(len(labels)), labels, BATCH):
+                for _ in streams.batches(fetch, np.arange(len(labels)), labels, BATCH):
                     pass
             yield time.perf_counter() - start
             start = time.perf_counter()

@@ -315,7 +315,7 @@ def test_the_background_is_the_rims_most_usual_colour():
 
 
 def test_the_most_exciting_pictures_are_those_that_brute_force_finds(monkeypatch):
-    monkeypatch.setattr(looking_inside, "CHUNK", 7)
+    monkeypatch.setattr(looking_inside, "pictures_at_once", lambda shape: 7)
     inside, images = looking_inside.open_up(averaging([0, 1], count=4)), pictures(20, (6, 6, 1))
     indices, peaks = looking_inside.most_exciting(inside, "maps", images, 5)
     assert indices.shape == peaks.shape == (4, 5)
