@@ -27,6 +27,7 @@ KINDS = {
     MARKER: "a run",
     "sweep.json": "a sweep, no run; its runs are called SWEEP/KEY",
     "comparison.json": "a comparison, no run",
+    "audit.json": "an audit of pictures, no run",
     "cache.json": "the cache of decoded pictures, no run",
 }
 NAME = r"\w[\w.-]{0,99}"  # of a run
