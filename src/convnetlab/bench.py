@@ -457,6 +457,22 @@ def prediction() -> str:
     return f"{machine()}\n{table.round(3).to_string()}"
 
 
+def images(repeats: int = 3, say: Say = print) -> str:
+    """Measure reading folders of pictures; write `images.csv` and `images.json`, return them."""
+    from convnetlab import image_races
+
+    load = os.getloadavg()[0]
+    table = image_races.speeds(repeats, say)
+    write_atomically(folder() / "images.csv", lambda file: table.round(2).to_csv(file))
+    found = image_races.memory(say)
+    write_json(folder() / "images.json", {"machine": machine(), "load": load, **found})
+    return (
+        f"{machine()}, load {load:.1f} before\npictures a second, at {image_races.SIZE} pixels\n"
+        f"{table.round(2).T.to_string()}\n{found['pictures']:,} pictures in "
+        f"{found['seconds']:.0f} s, with at most {found['peak_mb']:,.0f} MB of anonymous memory"
+    )
+
+
 def costs(name: str) -> dict[str, Any]:
     """Return a network's facts and costs: as published, by our count and in print, and here."""
     from convnetlab import architectures, inspection
@@ -492,5 +508,6 @@ PARTS: dict[str, Callable[..., str]] = {
     "determinism": determinism,
     "kills": kills,
     "prediction": prediction,
+    "images": images,
     "sweep": sweep,
 }

@@ -109,13 +109,17 @@ def blocks(wanted: Wanted, unreadable: dict[str, str], say: Say) -> Iterator[tup
             files = wanted.files[start : start + size]
             block = np.zeros((len(files), *wanted.form.shape), np.uint8)
 
-            def read(row: int, files: Sequence[str] = files, block: Pixels = block) -> None:
-                try:
-                    block[row] = read_image(wanted.folder / files[row], **asdict(wanted.form))
-                except UnreadableImage as error:
-                    unreadable[files[row]] = error.reason
+            def read(
+                rows: NDArray[np.int64], files: Sequence[str] = files, block: Pixels = block
+            ) -> None:
+                for row in rows:
+                    try:
+                        block[row] = read_image(wanted.folder / files[row], **asdict(wanted.form))
+                    except UnreadableImage as error:
+                        unreadable[files[row]] = error.reason
 
-            list(pool.map(read, range(len(files))))
+            # A few pictures a task: to hand over a single small one costs as much as to read it.
+            list(pool.map(read, np.array_split(np.arange(len(files)), -(-len(files) // 16))))
             yield start, block
             done = start + len(files)
             if size < count and done * 10 // count > start * 10 // count:

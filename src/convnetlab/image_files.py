@@ -19,8 +19,10 @@ COLOURS = ("rgb", "grey")
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 GROUND = "white"  # behind transparent pixels, as a browser's page
 MARGIN = "black"  # around a padded picture
-# A JPEG is decoded at 1/2, 1/4 or 1/8 as long as so much more than the wanted size is left.
-SPARE = 2
+# A JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as so many times the wanted one is left;
+# any other picture is averaged by a whole number first, down to `GAP` times. Both leave pictures
+# nearer to the ideal filter's (Lanczos) than a bilinear filter would that took its time.
+SPARE, GAP = 1.25, 1.5
 # What a pixel value may be the largest of, where the file does not say: 1, a byte's, 16 bits'.
 TOPS = (1, 255, 65_535)
 
@@ -61,7 +63,7 @@ def read_image(path: Path, size: int, fit: str = "pad", colour: str = "rgb") -> 
     with opened(path) as image:
         # The size wanted follows from the whole picture's, so that `draft` cannot change it.
         wanted = target(image.size, size, fit)
-        image.draft("L" if colour == "grey" else None, (SPARE * wanted[0], SPARE * wanted[1]))
+        image.draft("L" if colour == "grey" else None, scaled(wanted, SPARE))
         before = image.size
         image.load()
         turn_upright(image)
@@ -118,9 +120,12 @@ def target(whole: tuple[int, int], size: int, fit: str) -> tuple[int, int]:
     """
     if fit == "stretch":
         return size, size
-    scale = size / (max(whole) if fit == "pad" else min(whole))
-    width, height = (max(1, round(side * scale)) for side in whole)
-    return width, height
+    return scaled(whole, size / (max(whole) if fit == "pad" else min(whole)))
+
+
+def scaled(sides: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return a width and a height times `scale`, in whole pixels, at least 1."""
+    return max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
 
 
 def turn_upright(image: Image.Image) -> None:
@@ -138,9 +143,10 @@ def flatten(image: Image.Image, colour: str) -> Image.Image:
         above = image.convert("RGBA")
         image = Image.new("RGBA", above.size, GROUND)
         image.alpha_composite(above)
-    if image.mode not in ("1", "L"):
+    wanted = "L" if colour == "grey" else "RGB"
+    if image.mode not in ("1", "L", "RGB"):
         image = image.convert("RGB")
-    return image.convert("L" if colour == "grey" else "RGB")
+    return image if image.mode == wanted else image.convert(wanted)
 
 
 def to_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -176,4 +182,4 @@ def resized(
     box: tuple[float, float, float, float] | None = None,
 ) -> Image.Image:
     """Return a picture, or a box of it, resized to (width, height)."""
-    return image.resize(wanted, Image.Resampling.BICUBIC, box, reducing_gap=3.0)
+    return image.resize(wanted, Image.Resampling.BICUBIC, box, reducing_gap=GAP)
