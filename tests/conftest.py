@@ -13,6 +13,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("lab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lab")
 
+# It imports PyTorch, which the lab does not need.
+collect_ignore = ["reference/make_reference_logits.py"]
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Set before anything is imported, so that no test can touch a user's runs.

@@ -1,4 +1,4 @@
-"""Stage 2: the networks, from LeNet-5 to MobileNet, each at two scales.
+"""Stage 2: the networks, from LeNet-5 to EfficientNet, each at two scales.
 
 Every network takes raw pixels, 0..255, and begins with a `Rescaling` layer, so that whoever loads
 a saved model need not know how its pictures were normalised. Adding a network is one function
@@ -18,6 +18,9 @@ deviate from their papers in these points; each builder's docstring lists what i
   recipe `one-cycle`, nor does LeNet-5 on 8 × 8 digits;
 - its running figures have momentum 0.9 instead of Keras's 0.99: a lab training has hundreds of
   steps, not hundreds of thousands.
+
+EfficientNet-Lite0 is the exception: it is there for the weights that it learnt from ImageNet
+(`pretrained`), so its lab version is the published one, and wants photographs.
 """
 
 import bisect
@@ -31,9 +34,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from convnetlab import applications
 from convnetlab.backend import keras, tf
 from convnetlab.convolution import dense_parameters, parameters
 from convnetlab.errors import LabError
+from convnetlab.recipes import KERAS
 
 layers = keras.layers
 Shape = tuple[int, int, int]
@@ -55,7 +60,7 @@ def build(
     """Build an untrained network.
 
     Args:
-        name: one of `ARCHITECTURES`.
+        name: one of `ARCHITECTURES`, or `keras:` and a network of `keras.applications`.
         input_shape: (H, W, C) of the pictures.
         classes: how many classes there are.
         width: multiplies the filters of every layer; 1 means those of the scale.
@@ -143,7 +148,7 @@ def assemble(
     options: dict[str, Any],
 ) -> keras.Model:
     """Call the builder with a plan; arguments as for `build`, already checked."""
-    network = ARCHITECTURES[name]
+    network = find(name)
     share = width * (network.lab_share if scale == "lab" else 1)
     plan = Plan(name, input_shape, classes, share, scale == "lab")
     return network.builder(plan, **options)
@@ -162,14 +167,10 @@ def check(
     Raises:
         LabError: always with the argument's name, what it is, and what it must be.
     """
-    if name not in ARCHITECTURES:
-        raise LabError(
-            f"architecture is {name!r}; it must be one of: {', '.join(ARCHITECTURES)}."
-            + suggestion(name, ARCHITECTURES)
-        )
+    network = find(name)
     if scale not in SCALES:
         raise LabError(f"scale is {scale!r}; it must be one of: {', '.join(SCALES)}.")
-    if scale == "paper" and ARCHITECTURES[name].paper_input is None:
+    if scale == "paper" and network.paper_input is None:
         raise LabError(f"architecture {name!r} has no paper; it is built at scale 'lab' only.")
     if np.shape(input_shape) != (3,) or not all(is_whole(side, 1) for side in input_shape):
         raise LabError(
@@ -181,6 +182,23 @@ def check(
     if not (isinstance(width, int | float | np.number) and 0 < width <= WIDEST):
         raise LabError(f"width is {width!r}; it must be more than 0 and at most {WIDEST}.")
     check_options(name, scale, options)
+
+
+def find(name: str) -> "Network":
+    """Return the entry of a network.
+
+    Raises:
+        LabError: there is none of that name.
+    """
+    if name.startswith(KERAS):
+        applications.maker(name.removeprefix(KERAS))
+        return APPLICATION
+    if name not in ARCHITECTURES:
+        raise LabError(
+            f"architecture is {name!r}; it must be one of: {', '.join(ARCHITECTURES)}; or "
+            f"{KERAS}NAME, a network of keras.applications." + suggestion(name, ARCHITECTURES)
+        )
+    return ARCHITECTURES[name]
 
 
 def is_whole(value: Any, least: int) -> bool:
@@ -210,7 +228,7 @@ def check_options(name: str, scale: str, options: dict[str, Any]) -> None:
 
 def options_of(name: str) -> dict[str, Any]:
     """Return a network's options and their defaults."""
-    parameters = inspect.signature(ARCHITECTURES[name].builder).parameters
+    parameters = inspect.signature(find(name).builder).parameters
     return {option: parameters[option].default for option in list(parameters)[1:]}
 
 
@@ -261,6 +279,20 @@ class Plan:
             x = layers.ZeroPadding2D(margins, name="pad")(x)
         return image, x
 
+    def three_channels(self, x: Tensor) -> Tensor:
+        """Return pictures (N, H, W, 3), grey ones repeated.
+
+        Raises:
+            LabError: they are neither grey nor RGB.
+        """
+        channels = self.input_shape[2]
+        if channels not in (1, 3):
+            raise LabError(
+                f"architecture {self.name!r}: the pictures have {channels} channels; it takes "
+                "grey ones (1) and RGB (3)."
+            )
+        return x if channels == 3 else layers.Concatenate(name="repeat")([x, x, x])
+
     def begin_small(self) -> tuple[Tensor, Tensor, str]:
         """Return the input, the rescaled pictures, and the padding that their size allows."""
         image = keras.Input(self.input_shape, name="image")
@@ -270,7 +302,9 @@ class Plan:
     def end(self, image: Tensor, x: Tensor, *others: Tensor) -> keras.Model:
         """Return the model, with `probabilities` computed from features (N, F)."""
         x = layers.Dense(self.classes, activation="softmax", name="probabilities")(x)
-        return keras.Model(image, [x, *others] if others else x, name=self.name)
+        # TensorFlow allows no colon in the name of a scope.
+        name = self.name.replace(":", "-")
+        return keras.Model(image, [x, *others] if others else x, name=name)
 
 
 def convolution(
@@ -747,6 +781,101 @@ def separable(x: Tensor, filters: int, stride: int, name: str, normalise: bool) 
     return convolution(x, filters, 1, f"pointwise{name}", normalise=normalise)
 
 
+# Repetitions, side of the windows, stride of the first one, expansion and filters of each stage.
+LITE0_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def efficientnet_lite0(plan: Plan, batch_normalisation: bool = True) -> keras.Model:
+    """EfficientNet-Lite0: a network that a search found, made simple for telephones.
+
+    Source: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural networks"
+    (2019), table 1; made "lite" (no squeeze-and-excitation, ReLU6) in TensorFlow's repository tpu,
+    models/official/efficientnet/lite (2020). With 224×224×3 pictures and 1,000 classes: 4,694,024
+    parameters, of which 4,652,008 are trainable. `pretrained` has its weights from ImageNet.
+
+    Those were learnt with pixels (x - 127) / 128, so a second rescaling follows the first. Grey
+    pictures are repeated to three channels.
+
+    Deviation at both scales: no blocks are left out at random while training.
+
+    Deviations at lab scale: none but the padding of pictures smaller than 32 × 32, so that the
+    weights from ImageNet fit.
+    """
+    image, x = plan.begin()
+    x = layers.Rescaling(255 / 128, -127 / 128, name="centre")(plan.three_channels(x))
+    style: dict[str, Any] = {"normalise": batch_normalisation, "activation": "relu6"}
+    x = convolution(x, plan.filters(32), 3, "stem", 2, **style)
+    before = 32  # filters, as published
+    for stage, (count, size, stride, expansion, filters) in enumerate(LITE0_STAGES, start=1):
+        for number in range(count):
+            name = f"{stage}{'abcd'[number]}"
+            wide = plan.filters(expansion * before) if expansion > 1 else 0
+            x = inverted_residual(
+                x, wide, plan.filters(filters), size, 1 if number else stride, name, style
+            )
+            before = filters
+    x = convolution(x, plan.filters(1280), 1, "head", **style)
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    x = layers.Dropout(0.2, name="dropout")(x)
+    return plan.end(image, x)
+
+
+def inverted_residual(
+    x: Tensor, wide: int, filters: int, size: int, stride: int, name: str, style: dict[str, Any]
+) -> Tensor:
+    """Widen (1×1), convolve each channel by itself, narrow (1×1, linear); add it to the input.
+
+    Source: Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks" (2018).
+
+    Args:
+        x: the input.
+        wide: filters between; 0 leaves out the widening.
+        filters: of the result; where they or the stride change the shape, nothing is added.
+        size: side of the windows that see one channel each.
+        stride: of those.
+        name: what the layers' names begin with.
+        style: `normalise` and `activation` of `convolution`.
+    """
+    normalise, activation = style["normalise"], style["activation"]
+    y = convolution(x, wide, 1, f"{name}_widen", **style) if wide else x
+    y = layers.DepthwiseConv2D(
+        size,
+        stride,
+        "same",
+        use_bias=not normalise,
+        activation=None if normalise else activation,
+        depthwise_initializer="he_normal",
+        name=f"{name}_depthwise",
+    )(y)
+    y = normalised(y, f"{name}_depthwise", activation) if normalise else y
+    y = convolution(y, filters, 1, f"{name}_narrow", normalise=normalise, activation=None)
+    if stride > 1 or x.shape[-1] != filters:
+        return y
+    return layers.Add(name=f"{name}_add")([x, y])
+
+
+def application(plan: Plan) -> keras.Model:
+    """A network of `keras.applications`, as Keras builds it, with random weights.
+
+    What its weights from ImageNet expect of pixels is built in; grey pictures are repeated to three
+    channels, and pictures smaller than 32 × 32 padded.
+    """
+    if plan.share != 1:
+        raise LabError(f"width is {plan.share}; {plan.name!r} is built with width 1 only.")
+    title = plan.name.removeprefix(KERAS)
+    image, x = plan.begin()
+    x = applications.prepared(title, plan.three_channels(x))
+    return plan.end(image, applications.features(title, x))
+
+
 @dataclass(frozen=True)
 class Network:
     """A network of the registry, and what is printed about it.
@@ -879,7 +1008,18 @@ ARCHITECTURES: dict[str, Network] = {
         counted_in="Howard et al. (2017), table 8",
         lab_share=1 / 4,
     ),
+    "efficientnet-lite0": Network(
+        efficientnet_lite0,
+        2020,
+        "found by a search, simplified for telephones",
+        depth=50,
+        **IMAGENET,
+        parameters=4_700_000,
+        multiply_adds=407_000_000,
+        counted_in="README of TensorFlow's tpu repository, models/official/efficientnet/lite",
+    ),
 }
+APPLICATION = Network(application, 2015, "one of keras.applications")
 
 
 # Which maps of S2 each of C3's sixteen maps sees (LeCun et al. 1998, table I).

@@ -7,6 +7,7 @@ own log level counts; in a notebook they would be the first thing that a student
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -27,4 +28,20 @@ with quiet_error_stream():
     import keras
     import tensorflow as tf
 
-__all__ = ["keras", "tf"]
+__all__ = ["ReverseChannels", "keras", "tf"]
+
+
+# It is defined here, so that whoever loads TensorFlow can load any saved model.
+@keras.saving.register_keras_serializable("convnetlab")
+class ReverseChannels(keras.Layer):  # type: ignore[misc]
+    """Turn RGB into BGR: some networks learnt from pictures that OpenCV or Caffe had read."""
+
+    pointwise = True  # one place at a time: `inspection.receptive_fields` asks
+
+    def call(self, inputs: Any) -> Any:
+        """Reverse the last axis of (N, H, W, C)."""
+        return keras.ops.flip(inputs, axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the input."""
+        return input_shape

@@ -33,7 +33,7 @@ def predict(
         indices: which pictures, (N,); the answers are in their order.
         part: whether they are test pictures or learning ones (validation is among these).
     """
-    from convnetlab.training import batches
+    from convnetlab.streams import batches
 
     fetch = dataset.test_batch if part == "test" else dataset.train_batch
     stream = batches(fetch, indices, np.zeros_like(indices))

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from convnetlab import datasets, preprocess, training
+from convnetlab import datasets, preprocess, streams, training
 from convnetlab.augmentation import affine
 from convnetlab.backend import keras
 from convnetlab.datasets import Dataset
@@ -234,7 +234,7 @@ def compare_schedules(
         both a column a schedule.
     """
     count = int((split["part"] == "train").sum())
-    steps = training.steps_per_epoch(count, BATCH_SIZE) * epochs
+    steps = streams.steps_per_epoch(count, BATCH_SIZE) * epochs
     rates, losses = {}, {}
     for name, schedule in schedules(highest, steps).items():
         rates[name] = [float(schedule(step)) for step in range(steps)]
@@ -449,5 +449,5 @@ def endless(dataset: Dataset, split: pd.DataFrame, batch_size: int) -> tuple[Any
     indices, labels = preprocess.part_of(split, "train")
     size = min(batch_size, len(indices))
     whole = len(indices) // size * size
-    stream = training.batches(dataset.train_batch, indices[:whole], labels[:whole], size)
+    stream = streams.batches(dataset.train_batch, indices[:whole], labels[:whole], size)
     return stream.repeat(), size

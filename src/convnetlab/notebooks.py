@@ -29,7 +29,7 @@ from convnetlab.handoff import (
     write_json,
 )
 from convnetlab.paths import FURTHER, STAGES, notebooks_folder, runs_folder, side_trips
-from convnetlab.recipes import Recipe, choose
+from convnetlab.recipes import Recipe, check_weights, choose
 from convnetlab.report import write_report
 
 Literal = bool | int | float | str
@@ -161,12 +161,13 @@ def accept(
 ) -> dict[str, Literal]:
     """Return the parameters that a user gave, checked; with a recipe comes its architecture.
 
-    Args and errors are those of `choose_parameters` and `check_recipe`.
+    Args and errors are those of `choose_parameters`, `check_recipe` and `check_weights`.
     """
     chosen = choose_parameters(given, defaults, first)
     recipe = check_recipe({**defaults[STAGES[2]], **chosen})
     if "recipe" in chosen and first <= 2:
         chosen.setdefault("architecture", recipe.architecture)
+        check_weights(recipe, str(chosen["architecture"]))
     return chosen
 
 
@@ -243,6 +244,9 @@ def run_lab(
         finished(str(chosen["other"]))
     # Read before anything is made: a run that is not there is not begun in the middle.
     inherited = earlier_parameters(Run(run_folder(name), ""), first)
+    if first == 3:
+        recipe = check_recipe({**defaults[STAGES[2]], **chosen})
+        check_weights(recipe, str(inherited["architecture"]))
     run = open_run(name, len(STAGES))
     page = run.folder / "report.html"
     before = read_json(run.folder / MARKER).get("stages", {})

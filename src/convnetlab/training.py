@@ -3,8 +3,9 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from convnetlab.augmentation import affine
+from convnetlab import features, pretrained
+from convnetlab.augmentation import AUGMENTATIONS, Augment
 from convnetlab.backend import keras, tf
 from convnetlab.callbacks import EpochLines, EpochOrder, Record, StopAtNonsense, state_of
 from convnetlab.checkpoints import BEST, Checkpoints, Progress
@@ -22,13 +24,13 @@ from convnetlab.handoff import write_atomically
 from convnetlab.paths import is_headless
 from convnetlab.preprocess import normalise, part_of
 from convnetlab.recipes import Recipe
+from convnetlab.streams import batches, steps_per_epoch
 
 Integers = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 Part = tuple[Integers, Integers]  # indices and labels
 
 STEPS_PER_EXECUTION = 32  # steps that TensorFlow takes before it comes back to Python
-BATCHES_A_FETCH = 16  # Python is slow: it fetches many batches' pictures at once
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,21 @@ def train(
     """
     set_seed(seed, deterministic)
     learn, held_out = parts(split, recipe)
-    check(model, learn, held_out, recipe)
+    recipe = check(model, learn, held_out, recipe)
+    if recipe.weights == "imagenet":
+        pretrained.load(model)
     kept = None
     if checkpoints:
         kept = Checkpoints(checkpoints, fingerprint(model, dataset, split, recipe, seed))
     core = listing_core(model) if recipe.listing_input else model
+    if recipe.weights == "imagenet":
+        features.freeze(core, recipe.frozen)
     compile_model(core, recipe, len(learn[0]))
     progress = resume(core, recipe, kept)
     finished = True
     try:
+        if recipe.weights == "imagenet" and not progress.epoch:
+            begin(core, dataset, learn, held_out, recipe, seed, progress, kept)
         fit(core, dataset, learn, held_out, recipe, seed, progress, kept)
     except KeyboardInterrupt:
         if not progress.best:
@@ -136,17 +144,24 @@ def parts(split: pd.DataFrame, recipe: Recipe) -> tuple[Part, Part | None]:
     return (rows["index"].to_numpy(np.int64), rows["label"].to_numpy(np.int64)), None
 
 
-def check(model: keras.Model, learn: Part, held_out: Part | None, recipe: Recipe) -> None:
+def check(model: keras.Model, learn: Part, held_out: Part | None, recipe: Recipe) -> Recipe:
     """Refuse what cannot be trained; arguments as for `train`.
+
+    Returns:
+        The recipe. One that begins with weights from elsewhere is for few pictures: its batches
+        shrink to what there is.
 
     Raises:
         LabError: a batch is larger than the training set, or a label is outside the classes.
     """
     count, classes = len(learn[0]), model.output_shape[-1]
+    if recipe.weights != "none":
+        recipe = replace(recipe, batch_size=min(recipe.batch_size, count))
     if recipe.batch_size > count:
         raise LabError(
             f"The recipe's batches have {recipe.batch_size} pictures, and there are only {count} "
-            "to train on. Use a larger data set or a smaller validation_share."
+            "to train on: too few to learn from scratch. For photographs take the recipe features "
+            "or fine-tune; else a larger data set, or a smaller validation_share."
         )
     labels = np.concatenate([learn[1], held_out[1]]) if held_out else learn[1]
     low, high = labels.min(), labels.max()
@@ -156,6 +171,7 @@ def check(model: keras.Model, learn: Part, held_out: Part | None, recipe: Recipe
             f"labels must run from 0 to {classes - 1}. Build the network for this data set "
             "(stage 2)."
         )
+    return recipe
 
 
 def fingerprint(
@@ -181,6 +197,33 @@ def resume(core: keras.Model, recipe: Recipe, kept: Checkpoints | None) -> Progr
         variable.assign(value)
     print(f"Going on after epoch {progress.epoch} of {recipe.epochs}, from a checkpoint.")
     return progress
+
+
+def begin(
+    core: keras.Model,
+    dataset: Dataset,
+    learn: Part,
+    held_out: Part | None,
+    recipe: Recipe,
+    seed: int,
+    progress: Progress,
+    kept: Checkpoints | None,
+) -> None:
+    """Give a network with weights from elsewhere its last layer, by logistic regression.
+
+    For a frozen network this is the whole training, and is recorded as its one epoch.
+    """
+    record = Record(progress, kept)
+    record.set_model(core)
+    cache = kept.folder / features.CACHE if kept else None
+    measures = features.fit_head(core, dataset, learn, held_out, recipe.class_weights, seed, cache)
+    if recipe.frozen:
+        core.optimizer.build(core.trainable_variables)
+        record.on_epoch_end(0, measures)
+    else:
+        progress.seconds += time.perf_counter() - record.start
+    told = ", ".join(f"{name} {value:.4f}" for name, value in measures.items())
+    print(f"The last layer, by logistic regression on features: {told}")
 
 
 def tell_stopped(
@@ -217,10 +260,12 @@ def fit(
     elif not kept:
         inputs = arrays(dataset, learn, held_out, recipe)
     shown = [EpochLines(recipe.epochs)] if is_headless() else []
-    more = {
+    more: dict[str, Any] = {
         "callbacks": [order, StopAtNonsense(), Record(progress, kept), *shown],
         "verbose": 0 if is_headless() else 1,
     }
+    if recipe.class_weights == "balanced":
+        more["class_weight"] = features.balanced(learn[1])
     if inputs:
         core.fit(**inputs, initial_epoch=progress.epoch, epochs=recipe.epochs, **more)
         return
@@ -237,15 +282,17 @@ def streams(
     dataset: Dataset, learn: Part, held_out: Part | None, recipe: Recipe, order: EpochOrder
 ) -> dict[str, Any]:
     """Return arguments of `fit`: batches gathered by index, in each epoch's own order."""
-    augment = augmented(order, len(learn[0])) if recipe.augmentation == "affine" else None
+    augment = None
+    if recipe.augmentation != "none":
+        augment = augmented(AUGMENTATIONS[recipe.augmentation], order, len(learn[0]))
     stream = batches(dataset.train_batch, *learn, recipe.batch_size, lambda: order.order, augment)
     validation = batches(dataset.train_batch, *held_out) if held_out else None
     return {"x": stream, "validation_data": validation, "shuffle": False}
 
 
-def augmented(order: EpochOrder, count: int) -> Callable[[Pixels, int], Pixels]:
+def augmented(change: Augment, order: EpochOrder, count: int) -> Callable[[Pixels, int], Pixels]:
     """Return what changes pictures, the first of which has a place 0..count-1 in the epoch."""
-    return lambda images, start: affine(images, (order.seed, order.epoch * count + start))
+    return lambda images, start: change(images, (order.seed, order.epoch * count + start))
 
 
 def arrays(dataset: Dataset, learn: Part, held_out: Part | None, recipe: Recipe) -> dict[str, Any]:
@@ -263,11 +310,12 @@ def arrays(dataset: Dataset, learn: Part, held_out: Part | None, recipe: Recipe)
 
 
 def listing_core(model: keras.Model) -> keras.Model:
-    """Return a copy of a network, weights and all, whose `Rescaling` changes nothing."""
+    """Return a copy of a network, weights and all, whose first `Rescaling` changes nothing."""
+    first = next(layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling))
 
     def copy_layer(layer: keras.Layer) -> keras.Layer:
         settings = layer.get_config()
-        if isinstance(layer, keras.layers.Rescaling):
+        if layer.name == first.name:
             settings["scale"] = 1.0
         return type(layer).from_config(settings)
 
@@ -288,13 +336,14 @@ def compile_model(model: keras.Model, recipe: Recipe, images: int) -> None:
         optimiser = keras.optimizers.SGD(
             rate, recipe.momentum, recipe.nesterov, weight_decay=recipe.weight_decay or None
         )
+    slow = recipe.weights != "none"  # steps on photographs take so long that nothing is saved
     model.compile(
         optimizer=optimiser,
         loss=SmoothedCrossEntropy(recipe.label_smoothing)
         if recipe.label_smoothing
         else "sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        steps_per_execution=1 if recipe.listing_input else STEPS_PER_EXECUTION,
+        steps_per_execution=1 if slow or recipe.listing_input else STEPS_PER_EXECUTION,
         jit_compile=False,  # XLA is slower than oneDNN on a CPU
     )
 
@@ -323,60 +372,6 @@ class SmoothedCrossEntropy(keras.losses.Loss):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """Return the arguments, for saving."""
         return {**super().get_config(), "smoothing": self.smoothing}
-
-
-def batches(
-    fetch: Callable[[Integers], Pixels],
-    indices: Integers,
-    labels: Integers,
-    batch_size: int = 1_000,
-    order: Callable[[], Integers] | None = None,
-    augment: Callable[[Pixels, int], Pixels] | None = None,
-) -> tf.data.Dataset:
-    """Return batches of uint8 pictures (N, H, W, C) and labels (N,), fetched as they are needed.
-
-    Args:
-        fetch: gives the pictures of some indices: `Dataset.train_batch` or `.test_batch`.
-        indices: which pictures, (N,).
-        labels: their classes, (N,).
-        batch_size: pictures a batch; the last one may be smaller.
-        order: asked at the beginning of each pass for an order of 0..N-1; else as they stand.
-        augment: changes the pictures fetched at once, of which the first has a place 0..N-1.
-    """
-
-    def generate() -> Iterator[tuple[Pixels, Integers]]:
-        places = order() if order else np.arange(len(indices))
-        chunk = BATCHES_A_FETCH * batch_size
-        for start in range(0, len(places), chunk):
-            chosen = places[start : start + chunk]
-            images = fetch(indices[chosen])
-            yield augment(images, start) if augment else images, labels[chosen]
-
-    shape = fetch(indices[:1]).shape[1:]
-    stream = tf.data.Dataset.from_generator(
-        generate,
-        output_signature=(
-            tf.TensorSpec((None, *shape), tf.uint8),
-            tf.TensorSpec((None,), tf.int64),
-        ),
-    )
-    count = steps_per_epoch(len(indices), batch_size)
-    stream = stream.rebatch(batch_size)
-    stream = stream.apply(tf.data.experimental.assert_cardinality(count)).prefetch(4)
-    # There is nothing to tune here, and when a fit ends TensorFlow would wait for its tuning
-    # thread's current sleep, which doubles each time: up to as long as the whole fit took.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return stream.with_options(options)
-
-
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Return how many batches an epoch has; the last one may be smaller.
-
-    >>> steps_per_epoch(54_000, 128)
-    422
-    """
-    return math.ceil(images / batch_size)
 
 
 @keras.saving.register_keras_serializable("convnetlab")

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from convnetlab import architectures, datasets, preprocess, recipes, training
+from convnetlab import architectures, datasets, preprocess, recipes, streams, training
 from convnetlab.backend import keras, tf
 from convnetlab.datasets import Dataset
 from convnetlab.errors import LabError
@@ -358,7 +358,7 @@ def fit_steps(
         steps_per_execution=training.STEPS_PER_EXECUTION,
         jit_compile=False,
     )
-    stream = training.batches(dataset.train_batch, indices[order], labels[order], batch)
+    stream = streams.batches(dataset.train_batch, indices[order], labels[order], batch)
     with quiet_logger():
         model.fit(stream, shuffle=False, verbose=0)
 

@@ -42,6 +42,7 @@ def shape(model, layer):
         ("resnet18", {}, 11_689_512, 11_699_112),
         ("resnet34", {}, 21_797_672, 21_814_696),
         ("mobilenet", {}, 4_231_976, 4_253_864),
+        ("efficientnet-lite0", {}, 4_652_008, 4_694_024),
     ],
 )
 def test_the_parameters_at_paper_scale(name, options, trainable, everything):
@@ -59,6 +60,7 @@ def test_the_parameters_at_paper_scale(name, options, trainable, everything):
         ("vgg19", 0.005, "printed in millions"),
         ("googlenet", 0.03, "counted by others, who do not say how"),
         ("mobilenet", 0.015, "printed to two digits"),
+        ("efficientnet-lite0", 0.015, "printed to two digits"),
     ],
 )
 def test_the_parameters_are_the_published_ones(name, tolerance, why):
@@ -145,6 +147,19 @@ STAGES = {
         "pointwise11": (14, 14, 512),
         "pointwise13": (7, 7, 1024),
         "mean": (1024,),
+    },
+    "efficientnet-lite0": {
+        "stem": (112, 112, 32),
+        "1a_narrow": (112, 112, 16),
+        "2a_widen": (112, 112, 96),
+        "2b_add": (56, 56, 24),
+        "3b_add": (28, 28, 40),
+        "4c_add": (14, 14, 80),
+        "5c_add": (14, 14, 112),
+        "6d_add": (7, 7, 192),
+        "7a_narrow": (7, 7, 320),
+        "head": (7, 7, 1280),
+        "mean": (1280,),
     },
 }
 STAGES["vgg19"] = {
