@@ -16,12 +16,21 @@ from convnetlab.evaluation import (
     cross_entropy,
 )
 
-BINS = 15  # fixed before any result was seen
+BINS, FEWEST = 15, 10  # fixed before any result was seen: bins at most, pictures in each at least
 TEMPERATURES = (0.05, 20.0)  # the range that is searched
 SMALLEST = np.finfo(np.float32).tiny
 
 
-def bins_by_mass(confidence: NDArray[np.floating], bins: int = BINS) -> Integers:
+def bins_for(pictures: int) -> int:
+    """Return how many bins so many pictures are divided into: 15, or fewer of ten pictures each.
+
+    >>> bins_for(10_000), bins_for(36), bins_for(5)
+    (15, 3, 1)
+    """
+    return max(1, min(BINS, pictures // FEWEST))
+
+
+def bins_by_mass(confidence: NDArray[np.floating], bins: int) -> Integers:
     """Return each picture's bin, 0 the least confident: the same number of pictures in each.
 
     Fewer pictures than bins leave some empty. Ties are divided by position, the same way each time.
@@ -31,15 +40,19 @@ def bins_by_mass(confidence: NDArray[np.floating], bins: int = BINS) -> Integers
     return np.asarray(ranks * bins // max(len(confidence), 1), np.int64)
 
 
-def reliability(probabilities: Probabilities, truth: Integers, bins: int = BINS) -> pd.DataFrame:
+def reliability(
+    probabilities: Probabilities, truth: Integers, bins: int | None = None
+) -> pd.DataFrame:
     """Return a row a bin of about equally many pictures, the least confident first.
+
+    There are `bins_for` the pictures, unless another number is given.
 
     Columns: `confidence` (mean, 0..1), `accuracy` with its 95 % interval `low` to `high` (Wilson),
     `pictures`. A calibrated model has accuracy = confidence in every row.
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     table = pd.DataFrame({"confidence": confidence.astype(np.float64), "right": right})
-    groups = table.groupby(bins_by_mass(confidence, bins))
+    groups = table.groupby(bins_by_mass(confidence, bins or bins_for(len(truth))))
     rows = pd.DataFrame(
         {
             "confidence": groups["confidence"].mean(),
@@ -53,7 +66,7 @@ def reliability(probabilities: Probabilities, truth: Integers, bins: int = BINS)
 
 
 def calibration_error(
-    probabilities: Probabilities, truth: Integers, bins: int = BINS
+    probabilities: Probabilities, truth: Integers, bins: int | None = None
 ) -> tuple[float, float, float]:
     """Return the expected calibration error, 0..1, and its 95 % interval (bootstrap).
 
@@ -64,6 +77,7 @@ def calibration_error(
     C. Guo, G. Pleiss, Y. Sun, K. Weinberger, "On calibration of modern neural networks", ICML
     (2017); with bins of equal mass, after K. Nguyen and B. O'Connor, EMNLP (2015).
     """
+    bins = bins or bins_for(len(truth))
     confidence = probabilities.max(axis=1).astype(np.float64)
     gaps = (probabilities.argmax(axis=1) == truth) - confidence
     places = bins_by_mass(confidence, bins)

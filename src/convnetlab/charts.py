@@ -14,22 +14,28 @@ from numpy.typing import NDArray
 
 from convnetlab.figures import BLUE, GREY, ORANGE, STYLES, LabFigure, show_picture
 
+SURE = 0.05  # from 1: from there on confidences are drawn by their nines
+
 
 def stretch_to_one(axis: str, axes: Axes, floor: float) -> None:
-    """Give 0, 0.9, 0.99, … equal room on an axis whose values are drawn as 1 − value."""
-    getattr(axes, f"set_{axis}scale")("log")
-    getattr(axes, f"set_{axis}lim")(1, floor)
+    """Give 0, 0.9, 0.99, … equal room on an axis whose values are drawn as 1 − value.
+
+    Without a floor, 0, 0.2, 0.4, … have equal room, as usual.
+    """
     scale = axes.xaxis if axis == "x" else axes.yaxis
-    nines = np.arange(0, np.ceil(-np.log10(floor)))
-    scale.set_major_locator(FixedLocator(list(10.0**-nines)))
-    scale.set_minor_locator(NullLocator())
+    if floor:
+        getattr(axes, f"set_{axis}scale")("log")
+        nines = np.arange(0, np.ceil(-np.log10(floor)))
+        scale.set_major_locator(FixedLocator(list(10.0**-nines)))
+        scale.set_minor_locator(NullLocator())
+    getattr(axes, f"set_{axis}lim")(1, floor)
     scale.set_major_formatter(FuncFormatter(lambda value, _: f"{1 - value:.7g}"))
 
 
 def reliability(tables: Mapping[str, pd.DataFrame], title: str) -> LabFigure:
     """Draw accuracy against confidence, a panel a table; on the diagonal a model is calibrated.
 
-    Most confidences lie close to 1, so 0.9, 0.99, 0.999, … get equal room; what lies beyond the
+    Where some confidences lie close to 1, 0.9, 0.99, 0.999, … get equal room; what lies beyond the
     last of them is drawn at the edge.
 
     Args:
@@ -45,7 +51,7 @@ def reliability(tables: Mapping[str, pd.DataFrame], title: str) -> LabFigure:
     figure.suptitle(title)
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     least = min(float((1 - table["confidence"]).min()) for table in tables.values())
-    floor = float(np.clip(least / 2, 1e-4, 1e-2))
+    floor = float(np.clip(least / 2, 1e-4, 1e-2)) if least < SURE else 0.0
     for axes, (name, table) in zip(panels, tables.items(), strict=True):
         wrong = (1 - table["accuracy"]).clip(lower=floor)
         below, above = wrong - (1 - table["high"]).clip(lower=floor), 1 - table["low"] - wrong

@@ -110,6 +110,44 @@ def compare(runs: tuple[str, ...], name: str) -> None:
 
 
 @main.command()
+@click.argument("run")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--top", type=click.IntRange(1), default=2, show_default=True, help="Classes shown.")
+@click.option(
+    "--csv",
+    "table",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write all probabilities as a table, a column a class.",
+)
+@click.option(
+    "--explain",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write a figure for each picture: what the model got, where Grad-CAM is warm, how sure.",
+)
+def predict(
+    run: str, images: tuple[Path, ...], top: int, table: Path | None, explain: Path | None
+) -> None:
+    """Ask the model of the finished run RUN about pictures: files, or folders of files.
+
+    They are read as the run's own pictures were. Each gets the name of a class, for a model has no
+    word for "none of these". Files that cannot be read are named at the end, with exit code 1.
+    """
+    from convnetlab import prediction
+
+    say = functools.partial(click.echo, err=True)
+    answers = prediction.predict(run, images, table, explain, say)
+    click.echo(prediction.as_text(answers, top))
+    for what in (table, explain):
+        if what:
+            click.echo(f"Written: {what}")
+    if failed := answers.unreadable:
+        reasons = "\n".join(f"  {reason}" for reason in failed.values())
+        raise LabError(f"{len(failed)} of {len(answers.files)} files could not be read:\n{reasons}")
+
+
+@main.command()
 @click.option(
     "-g",
     "grid",

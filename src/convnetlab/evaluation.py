@@ -184,14 +184,15 @@ def measure(probabilities: Probabilities, truth: Integers, classes: Sequence[str
         classes: the classes' names.
 
     Returns:
-        A row a measure: `accuracy`, `top-2 accuracy` (the truth is among the two most probable),
-        `macro F1`, `weighted F1` (0..1), `log loss` (cross-entropy, nats). Columns: `value`,
+        A row a measure: `accuracy`, `top-2 accuracy` (the truth is among the two most probable;
+        left out where there are only two classes), `macro F1`, `weighted F1` (0..1), `log loss`
+        (cross-entropy, nats). Columns: `value`,
         `low`, `high`, and `interval`: Wilson's for proportions, bootstrap for the rest.
     """
     count = len(truth)
     predicted = probabilities.argmax(axis=1)
     pairs, losses = truth * len(classes) + predicted, picture_losses(probabilities, truth)
-    right, near = int((predicted == truth).sum()), int(top_right(probabilities, truth).sum())
+    right = int((predicted == truth).sum())
     macro, weighted = f1_scores(pairs, len(classes))
     by_bootstrap: dict[str, tuple[float, Callable[[Integers], float]]] = {
         "macro F1": (macro, lambda drawn: f1_scores(pairs[drawn], len(classes))[0]),
@@ -200,8 +201,10 @@ def measure(probabilities: Probabilities, truth: Integers, classes: Sequence[str
     }
     rows: dict[str, tuple[float, float, float, str]] = {
         "accuracy": (right / count, *accuracy_interval(right, count), "Wilson"),
-        "top-2 accuracy": (near / count, *accuracy_interval(near, count), "Wilson"),
     }
+    if len(classes) > 2:
+        near = int(top_right(probabilities, truth).sum())
+        rows["top-2 accuracy"] = (near / count, *accuracy_interval(near, count), "Wilson")
     for name, (value, statistic) in by_bootstrap.items():
         rows[name] = (value, *bootstrap_interval(statistic, count), "bootstrap")
     table = pd.DataFrame.from_dict(
@@ -235,6 +238,22 @@ def predictions_table(
             "confidence": probabilities.max(axis=1),
         }
     )
+
+
+def with_names(predictions: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+    """Return the table of test pictures with what the data set knows of them in words.
+
+    `is` and `called` are the classes' names, unless these are their numbers anyway; `file` is the
+    picture's file, where it has one.
+    """
+    more: dict[str, list[str]] = {}
+    classes, files = dataset.classes, dataset.test_files
+    if list(classes) != [str(number) for number in range(len(classes))]:
+        for name, column in {"is": "truth", "called": "predicted"}.items():
+            more[name] = [classes[place] for place in predictions[column]]
+    if files:
+        more["file"] = [files[index] for index in predictions["index"]]
+    return predictions.assign(**more)
 
 
 def most_confident_mistakes(predictions: pd.DataFrame, count: int) -> pd.DataFrame:

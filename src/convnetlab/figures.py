@@ -18,8 +18,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from convnetlab.lettering import short_names
+
 CELL = 2.1  # inches: the height of a grid's row, with three lines of text
 NOTHING = 0.5  # seconds: who trains for less only keeps the pictures
+# Of a confusion matrix: up to so many classes, inches a cell, points a letter, whether shares fit.
+ROOMS = ((3, 1.5, 12, True), (12, 0.68, 8, True), (40, 0.36, 7, False), (1_000, 0.2, 5, False))
+NUMBERS = 1_000  # written into a confusion matrix, the largest ones: more takes many seconds
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
@@ -80,7 +85,7 @@ def image_grid(
         confidence: the model's probability for what it said, 0..1, (N,).
         columns: pictures a row.
     """
-    count = len(images)
+    count, names = len(images), short_names(classes)
     rows = -(-count // columns)
     wrong = np.zeros(count, bool) if predicted is None else predicted != labels
     alt = f"{count} pictures with their classes: {', '.join(classes[i] for i in labels)}."
@@ -93,9 +98,9 @@ def image_grid(
         row, column = divmod(number, columns)
         bottom = (height - 0.5 - CELL * (row + 1) + 0.08) / height
         axes = figure.add_axes(((column + 0.11) / columns, bottom, 0.78 / columns, 1.35 / height))
-        caption = shortened(classes[labels[number]])
+        caption = names[labels[number]]
         if predicted is not None:
-            said = shortened(classes[predicted[number]])
+            said = names[predicted[number]]
             caption = f"✗ says {said},\nis {caption}" if wrong[number] else f"✓ says {said}"
             if confidence is not None:
                 caption += f"\n{confidence[number]:.1%} sure"
@@ -135,11 +140,6 @@ def prediction_grid(
         predictions[name].to_numpy() for name in ("truth", "predicted", "confidence")
     )
     return image_grid(images, truth, classes, title, predicted, confidence)
-
-
-def shortened(name: str) -> str:
-    """Return a class name that fits over a picture."""
-    return name if len(name) <= 14 else name[:13] + "…"
 
 
 def picture_numbers(image: NDArray[np.uint8], title: str) -> LabFigure:
@@ -229,21 +229,35 @@ def curves(history: pd.DataFrame, title: str) -> LabFigure:
 
 
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> LabFigure:
-    """Draw a confusion matrix (truth by row, prediction by column), counts and shares by row."""
+    """Draw a confusion matrix (truth by row, prediction by column), counts and shares by row.
+
+    Beyond a dozen classes there is room for the counts only, and none where nothing was found.
+    """
     mistakes = int(matrix.sum() - np.trace(matrix))
-    count = len(classes)
-    side = max(6.0, 0.68 * count)
+    count, names = len(classes), short_names(classes, 24)
+    cell, letters, is_roomy = next(room for most, *room in ROOMS if count <= most)
+    side = max(6.0, cell * count)
     figure = LabFigure(f"{title}: {mistakes} of {matrix.sum()} are off the diagonal.", side, side)
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root shows small cells too
-    for row, column in np.ndindex(matrix.shape):
+    for place in np.argsort(-matrix, axis=None, kind="stable")[:NUMBERS]:
+        row, column = divmod(int(place), count)
         colour = "white" if shares[row, column] > 0.4 else "black"
         found = matrix[row, column]
         text = f"{found}\n{shares[row, column]:.1%}" if found else "0"
-        axes.text(column, row, text, ha="center", va="center", color=colour, size=8)
-    axes.set_xticks(range(count), classes, rotation=45 if max(map(len, classes)) > 2 else 0)
-    axes.set_yticks(range(count), classes)
+        if is_roomy or found:
+            text = text if is_roomy else str(found)
+            number = axes.text(column, row, text, color=colour, size=letters)
+            # Inside the cells anyway, and slow to ask one by one how much room each takes.
+            number.set(ha="center", va="center", in_layout=False)
+    axes.set_xticks(range(count), names)
+    if max(map(len, names)) > 2:
+        axes.tick_params("x", rotation=45)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count), names)
+    axes.tick_params(labelsize=10 if is_roomy else letters + 1)
     axes.set(title=title, xlabel="predicted class", ylabel="true class")
     return figure
 

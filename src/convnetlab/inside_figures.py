@@ -13,7 +13,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from convnetlab.figures import BLUE, ORANGE, LabFigure, shortened, show_picture
+from convnetlab.figures import BLUE, ORANGE, LabFigure, show_picture
+from convnetlab.lettering import file_name, short_names
 
 Pixels = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -28,6 +29,7 @@ NO_HEAT = np.nan  # where a picture is shown as it is
 # pairs repeat after 70 classes only.
 COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 SHAPES = "os^Dv*Pp<>"
+BARS = 5  # classes whose probabilities are drawn
 LEGEND = 16  # classes that a legend has room for; beyond, their names in the map must do
 
 
@@ -128,7 +130,7 @@ def in_words(name: str, heat: Floats) -> str:
 
 def answers(truth: Integers, predicted: Integers, classes: Sequence[str]) -> list[str]:
     """Return a caption a picture: what it is, and what the network says, both (N,)."""
-    names = [name if len(name) <= 10 else name[:9] + "…" for name in classes]
+    names = short_names(classes, 10)
     pairs = zip(truth, predicted, strict=True)
     return [f"is {names[is_it]}\nsays {names[said]}" for is_it, said in pairs]
 
@@ -161,6 +163,40 @@ def heat_maps(
         np.concatenate([blank, *heats.values()]),
     )
     return picture_rows({"one picture": row}, title, alt)
+
+
+def answer(
+    image: Pixels,
+    heat: Floats,
+    probabilities: Floats,
+    classes: Sequence[str],
+    name: str,
+) -> LabFigure:
+    """Draw what a model says of one picture: as it got it, where Grad-CAM is warm, how sure it is.
+
+    Args:
+        image: what the model was given, (H, W, C).
+        heat: Grad-CAM for the answer, (H, W).
+        probabilities: of the classes, (classes,).
+        classes: the classes' names.
+        name: the picture's, of which the title tells.
+    """
+    order = np.argsort(-probabilities, kind="stable")[:BARS]
+    told = ", ".join(f"{classes[place]} {probabilities[place]:.1%}" for place in order)
+    figure = LabFigure(f"{name}: {told}. {in_words('Grad-CAM', heat)}.", 10.5, 3.9)
+    title = f"{file_name(name)}: {short_names(classes, 40)[order[0]]}"
+    figure.suptitle(title)
+    given, warm, sure = figure.subplots(1, 3, width_ratios=[1, 1, 0.8])
+    show_picture(given, image, "as the model got it")
+    draw_heat(warm, image, heat, "Grad-CAM: what speaks for it")
+    warm.title.set_fontsize(10)
+    names = short_names(classes, 20)
+    bars = sure.barh(range(len(order)), 100 * probabilities[order], color=BLUE)
+    sure.bar_label(bars, [f"{100 * probabilities[place]:.1f}" for place in order], padding=3)
+    sure.set_yticks(range(len(order)), [names[place] for place in order])
+    sure.invert_yaxis()
+    sure.set(xlim=(0, 118), xticks=range(0, 101, 25), xlabel="probability, %", title="how sure")
+    return figure
 
 
 def exciting(rows: Mapping[str, tuple[Pixels, Floats, Floats]], title: str) -> LabFigure:
@@ -199,9 +235,9 @@ def neighbours(
         classes: the classes' names.
         title: the figure's title.
     """
-    rows, told = {}, []
+    rows, told, known = {}, [], short_names(classes)
     for number, query in enumerate(queries):
-        names = [shortened(classes[label]) for label in labels[number]]
+        names = [known[label] for label in labels[number]]
         pairs = zip(names, distances[number], strict=True)
         captions = [asked[number], *(f"{name}\n{distance:.3f}" for name, distance in pairs)]
         images = np.concatenate([query[None], found[number]])
@@ -231,7 +267,7 @@ def feature_map(
     alt = f"{title}: {len(labels)} pictures of {len(present)} classes, {wrong.sum()} mistaken."
     figure = LabFigure(alt, 5.4 * len(points), 6.2)
     figure.suptitle(title)
-    panels = figure.subplots(1, len(points), squeeze=False)[0]
+    panels, names = figure.subplots(1, len(points), squeeze=False)[0], short_names(classes)
     for axes, (name, places) in zip(panels, points.items(), strict=True):
         for label in present:
             across, up = places[labels == label].T
@@ -244,7 +280,7 @@ def feature_map(
             axes.text(
                 across,
                 up,
-                shortened(classes[label]),
+                names[label],
                 ha="center",
                 va="center",
                 weight="bold",
@@ -252,15 +288,14 @@ def feature_map(
             )
         axes.set(title=name, xticks=[], yticks=[])
         axes.set(xlabel=f"{name}, first number", ylabel=f"{name}, second number")
-    draw_legend(figure, present, classes)
+    draw_legend(figure, present, names)
     return figure
 
 
-def draw_legend(figure: LabFigure, present: Integers, classes: Sequence[str]) -> None:
+def draw_legend(figure: LabFigure, present: Integers, names: Sequence[str]) -> None:
     """Explain below the panels what rings are, and, where there is room, colours and shapes."""
     marks = [Line2D([], [], ls="", marker="o", mfc="none", mec="black", ms=9, label="a mistake")]
     for label in present if len(present) <= LEGEND else ():
         colour, shape = COLOURS[label % 7], SHAPES[label % 10]
-        name = shortened(classes[label])
-        marks.append(Line2D([], [], ls="", color=colour, marker=shape, label=name))
+        marks.append(Line2D([], [], ls="", color=colour, marker=shape, label=names[label]))
     figure.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 6))

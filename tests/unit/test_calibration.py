@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
+from test_figures import test_a_figure_is_described_and_nothing_is_clipped as check_figure
 
 from convnetlab import calibration, charts, evaluation
 
@@ -133,3 +134,26 @@ def test_the_figures_say_what_they_show():
     assert f"{given.mean():.1%} are given" in figure.alt
     assert f"{right[given].mean():.4f} of these are right" in figure.alt
     assert "are given" not in charts.refusal(coverage, float("inf"), "Refusal").alt
+
+
+def test_few_pictures_make_few_bins():
+    """Bins of one picture would find errors of 0.3 in a model that has none."""
+    chance = np.random.default_rng(0)
+    sure = chance.uniform(0.5, 0.9, 25)
+    probabilities = np.stack([sure, 1 - sure], axis=1).astype(np.float32)
+    truth = (chance.random(25) > sure).astype(np.int64)
+    table = calibration.reliability(probabilities, truth)
+    assert table["pictures"].tolist() == [13, 12]
+    few, many = (calibration.calibration_error(probabilities, truth, bins)[0] for bins in (2, 15))
+    assert calibration.calibration_error(probabilities, truth)[0] == few < many
+
+
+@pytest.mark.parametrize(("power", "scale"), [(1, "linear"), (9, "log")])
+def test_unsure_answers_are_drawn_on_an_even_scale(power, scale):
+    probabilities = np.full((20, 3), 0.2, np.float32)
+    probabilities[:, 0] = np.linspace(0.5, 0.8, 20)
+    said = probabilities**power / (probabilities**power).sum(axis=1, keepdims=True)
+    table = calibration.reliability(said, np.zeros(20, np.int64))
+    figure = charts.reliability({"a": table}, "Reliability")
+    assert figure.axes[0].get_xscale() == scale and figure.axes[0].get_xlim()[0] == 1
+    check_figure(lambda: figure)

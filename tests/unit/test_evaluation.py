@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, log_loss, top_k_accuracy_score
 
-from convnetlab import evaluation, handoff
+from convnetlab import datasets, evaluation, handoff
 from convnetlab.errors import LabError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60)
@@ -98,7 +98,7 @@ def test_intervals_cover_the_truth_about_nineteen_times_in_twenty():
 
 
 def test_a_single_picture_has_no_bootstrap_interval():
-    table = evaluation.measure(np.float32([[0.2, 0.8]]), np.array([1]), ("a", "b"))
+    table = evaluation.measure(np.float32([[0.2, 0.7, 0.1]]), np.array([1]), ("a", "b", "c"))
     assert table.loc["accuracy", "value"] == 1 and table.loc["accuracy", "low"] < 0.5
     assert table.loc["log loss", ["low", "high"]].isna().all()
     facts = evaluation.as_facts(table, 1)
@@ -225,3 +225,24 @@ def test_another_runs_answers_are_taken_only_for_the_same_pictures(runs):
     with pytest.raises(LabError, match="there is no such run"):
         evaluation.answers_of("none", here)
     assert not (runs / "none").exists()
+
+
+def test_with_two_classes_the_truth_is_always_among_two_and_that_is_not_told():
+    table = evaluation.measure(np.float32([[0.2, 0.8], [0.6, 0.4]]), np.array([1, 1]), ("a", "b"))
+    assert "top-2 accuracy" not in table.index
+    assert {"accuracy", "macro F1", "weighted F1", "log loss"} == set(table.index)
+
+
+def test_the_table_of_predictions_has_names_and_files_where_they_say_more():
+    labels, images = np.array([0, 1, 1, 0]), np.zeros((4, 3, 3, 1), np.uint8)
+    indices, said = np.array([3, 1]), np.float32([[0.1, 0.9], [0.3, 0.7]])
+    plain = evaluation.predictions_table(indices, said, labels[indices])
+    arrays = (images, labels, images, labels)
+    digits = datasets.Dataset("x", *arrays, ("0", "1"))
+    assert evaluation.with_names(plain, digits).equals(plain)
+    files = ("cat/1.jpg", "dog/1.jpg", "dog/2.jpg", "cat/2.jpg")
+    folder = datasets.Dataset("x", *arrays, ("cat", "dog"), test_files=files)
+    named = evaluation.with_names(plain, folder)
+    assert named[list(plain)].equals(plain)
+    assert named["is"].tolist() == ["cat", "dog"] and named["called"].tolist() == ["dog", "dog"]
+    assert named["file"].tolist() == ["cat/2.jpg", "dog/1.jpg"]
