@@ -137,7 +137,7 @@ class Audit:
             for file in finding.files[:2]:
                 view = np.asarray(load_view(self.listing.folder, file))
                 shown.setdefault(f"{finding.what}\n{file}", view)
-        title = f"{self.listing.folder.name}: {len(self.pictures)} pictures"
+        title = f"{len(self.pictures)} pictures in {len(self.listing.classes)} classes"
         return audit_figures.overview(self.pictures, self.listing.classes, shown, title)
 
     def summary(self) -> str:

@@ -13,11 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from convnetlab.figures import STYLES, LabFigure, shortened, show_picture
+from convnetlab.figures import STYLES, LabFigure, show_picture
+from convnetlab.lettering import file_name, short_names
 
 BARS = 24  # classes that have room; of more, those with the fewest pictures are drawn
 EXAMPLES = 12  # pictures that are worth a look
 COLUMNS = 6
+LONGEST = 20  # letters of a class's name
 CAPTION = 26  # letters a line over a picture
 
 
@@ -49,13 +51,14 @@ def overview(
     figure.suptitle(title)
     halves = figure.subfigures(2 if rows else 1, 1, height_ratios=heights, squeeze=False)[:, 0]
     bars, sizes = halves[0].subplots(1, 2)
-    draw_counts(bars, drawn, len(classes))
+    names = dict(zip(classes, short_names(classes, LONGEST), strict=True))
+    draw_counts(bars, drawn.rename(index=names), len(classes))
     draw_sizes(sizes, pictures)
     if rows:
         grid = list(halves[1].subplots(rows, COLUMNS, squeeze=False).flat)
         for axes, (name, image) in zip(grid, shown.items(), strict=False):
             what, _, file = name.partition("\n")
-            caption = textwrap.fill(what, CAPTION) + "\n" + ending(file)
+            caption = textwrap.fill(what, CAPTION) + "\n" + file_name(ending(file))
             show_picture(axes, image, caption)
             axes.title.set_fontsize(8)
         for unused in grid[min(len(shown), EXAMPLES) :]:
@@ -83,7 +86,7 @@ def draw_counts(axes: Axes, counts: pd.DataFrame, classes: int) -> None:
         left += values
     for place, total in enumerate(left):
         axes.annotate(f" {total:.0f}", (total, place), va="center", fontsize=8)
-    axes.set_yticks(range(len(counts)), [shortened(str(name)) for name in counts.index], fontsize=8)
+    axes.set_yticks(range(len(counts)), counts.index.astype(str), fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.35 * max(1, left.max(initial=0)))  # with room for the legend
     few = f" (the {len(counts)} smallest of {classes})" if len(counts) < classes else ""
