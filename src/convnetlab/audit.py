@@ -7,7 +7,8 @@ is only worth a look.
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,9 @@ from convnetlab import __version__, audit_figures
 from convnetlab.duplicates import NEARLY, SMALL, THUMBNAIL, groups, load_view
 from convnetlab.errors import LabError
 from convnetlab.figures import LabFigure
-from convnetlab.handoff import group_folder, write_atomically, write_json
+from convnetlab.handoff import group_folder, write_atomically, write_folder, write_json
 from convnetlab.image_files import UnreadableImage, flatten, opened, turn_upright
-from convnetlab.image_folders import Listing
+from convnetlab.image_folders import Listing, scan
 
 MARKER = "audit.json"
 DECODED = 1024  # pixels: a larger JPEG is decoded at a half, a quarter or an eighth, but no smaller
@@ -182,6 +183,16 @@ def shortened(classes: pd.DataFrame) -> pd.DataFrame:
     if len(classes) <= SHOWN:
         return classes
     return classes.sort_values("pictures", kind="stable").head(SHOWN)
+
+
+def at_most(listing: Listing, count: int) -> Listing:
+    """Return a listing of about `count` files at most: the first ones of each class and part.
+
+    No class is left with fewer than `FEW` files that has them, so that none seems too small.
+    """
+    groups = listing.files.groupby(["part", "class"])
+    kept = groups.head(max(FEW, count // max(1, groups.ngroups)))["file"]
+    return listing.without(listing.files.loc[~listing.files["file"].isin(kept), "file"])
 
 
 def audit(listing: Listing, tick: Callable[[], object] = lambda: None) -> Audit:
@@ -416,6 +427,35 @@ def what_is_unequal(pictures: pd.DataFrame) -> Iterator[Finding]:
         )
 
 
+def copy_without(listing: Listing, left_out: Iterable[str], folder: Path) -> Listing:
+    """Copy a folder's pictures, but for some, into a new folder; the old one stays as it is.
+
+    Args:
+        listing: as `image_folders.scan` makes it.
+        left_out: files of it, relative to its folder.
+        folder: new or empty, outside of the old one.
+
+    Returns:
+        The listing of the new folder.
+
+    Raises:
+        LabError: the folder is not empty or lies in the old one, or it could not be written.
+            Nothing has been written then.
+    """
+    new = folder.expanduser().resolve()
+    if new.is_relative_to(listing.folder):
+        raise LabError(f"{new} lies in the folder of pictures. Choose a folder elsewhere.")
+
+    def copy(beside: Path) -> None:
+        for file in listing.without(left_out).files["file"]:
+            target = beside / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(listing.folder / file, target)
+
+    write_folder(new, copy)
+    return scan(new)
+
+
 def writable(name: str, listing: Listing) -> Path:
     """Return the folder for the results of an audit; it need not exist.
 
@@ -457,6 +497,7 @@ MEASURES = (
     *("format", "mode", "width", "height", "bytes", "file_hash", "pixel_hash", "hash"),
     *("dark", "bright", "spread", "blur"),
 )
+ODD = ("blank", "tiny", "very dark", "very bright", "blurred")  # findings of `what_looks_odd`
 WHY_SO_MANY = {
     1: "Each part needs each class.",
     2: "One is needed to learn from, one for what is split off.",

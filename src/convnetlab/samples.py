@@ -4,9 +4,7 @@ The shapes vary in size, place, turn, colour, ground, noise, and in the size of 
 photographs do; nothing but the outline tells the class.
 """
 
-import contextlib
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from convnetlab.datasets import load
 from convnetlab.errors import LabError
-from convnetlab.handoff import not_written
+from convnetlab.handoff import write_folder
 
 SIDES = (96, 160)  # pixels: the least and the greatest width or height of a drawn picture
 FINER = 3  # times finer than the picture is drawn, so that outlines come out smooth
@@ -35,8 +33,6 @@ def write(
 ) -> dict[str, int]:
     """Write a labelled folder: a sub-folder a class, a file a picture.
 
-    It is written beside its place and then renamed, so that it is there whole or not at all.
-
     Args:
         folder: made if it is missing; must be empty otherwise.
         kind: one of `KINDS`.
@@ -52,28 +48,19 @@ def write(
         LabError: an argument is not what it must be, the folder is not empty, or it could not be
             written. Nothing has been written then.
     """
-    check(folder, kind, images, seed)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    except OSError as error:
-        raise not_written(folder, error) from None
-    try:
-        counts = KINDS[kind](beside, images, seed, parts)
+    check(kind, images, seed)
+    counts: dict[str, int] = {}
+
+    def fill(beside: Path) -> None:
+        counts.update(KINDS[kind](beside, images, seed, parts))
         if flawed:
             spoil(beside, parts)
-        beside.chmod(0o755)
-        with contextlib.suppress(FileNotFoundError):
-            folder.rmdir()  # empty, or this fails; Windows renames onto no folder at all
-        beside.rename(folder)
-    except OSError as error:
-        raise not_written(folder, error) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+    write_folder(folder, fill)
     return counts
 
 
-def check(folder: Path, kind: str, images: int, seed: int) -> None:
+def check(kind: str, images: int, seed: int) -> None:
     """Refuse what cannot be written, before anything is.
 
     Raises:
@@ -85,12 +72,6 @@ def check(folder: Path, kind: str, images: int, seed: int) -> None:
         raise LabError(f"images is {images}; it must be a number from {FEWEST} to {MOST} a class.")
     if not 0 <= seed < 2**32:
         raise LabError(f"seed is {seed}; it must be a whole number from 0 to {2**32 - 1}.")
-    if folder.exists() and not folder.is_dir():
-        raise LabError(f"{folder} is a file, expected a folder that is new or empty.")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise LabError(
-            f"{folder} is not empty, and nothing in it is overwritten. Choose a new folder."
-        )
 
 
 def write_shapes(folder: Path, images: int, seed: int, parts: bool) -> dict[str, int]:
