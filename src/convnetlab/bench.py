@@ -46,6 +46,8 @@ PUBLISHED = (
     "published multiply-adds",
     "counted in",
 )
+PHOTOGRAPHS = 100  # a class
+PHOTOGRAPH_SIDE = 224
 START_UPS = {"import convnetlab": ["-c", "import convnetlab"], "--help": ["-m", "convnetlab", "-h"]}
 
 
@@ -355,15 +357,63 @@ def lab(quick: bool = False, repeats: int = 3, say: Say = print) -> str:
 
 def run_lab_apart(seed: int, quick: bool) -> dict[str, Any]:
     """Run the whole lab as a user would, `convnetlab run`; return its wall time and its stages."""
-    command = [sys.executable, "-m", "convnetlab", "run", "--run", "bench-lab", "-p", "seed"]
-    command += [str(seed), *(["--smoke"] if quick else [])]
+    return run_apart("bench-lab", "-p", "seed", str(seed), *(["--smoke"] if quick else []))
+
+
+def run_apart(name: str, *arguments: str) -> dict[str, Any]:
+    """Run the whole lab in a process of its own; return its wall time and its stages."""
+    command = [sys.executable, "-m", "convnetlab", "run", "--run", name, *arguments]
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     seconds = time.perf_counter() - start
-    return {
-        "seconds": seconds,
-        "stages": read_json(runs_folder() / "bench-lab" / "run.json")["stages"],
+    return {"seconds": seconds, "stages": read_json(runs_folder() / name / "run.json")["stages"]}
+
+
+def photos(quick: bool = False, say: Say = print) -> str:
+    """Run the whole lab on a folder of photographs, with the recipe features.
+
+    Writes `photos.json`, or with `quick` (a tenth of the pictures, 64 × 64) `photos-quick.json`.
+    Nothing but times: the pictures are cut from two photographs, and overlap.
+    """
+    count, side = (PHOTOGRAPHS // 10, 64) if quick else (PHOTOGRAPHS, PHOTOGRAPH_SIDE)
+    with tempfile.TemporaryDirectory() as place:
+        write_photographs(Path(place), count)
+        say(f"2 classes of {count} photographs, {side} × {side}: the whole lab, recipe features")
+        dataset = f"folder:{place}?size={side}"
+        ran = run_apart("bench-photos", "-p", "dataset", dataset, "-p", "recipe", "features")
+    notes = read_json(runs_folder() / "bench-photos" / "model.keras.meta.json")["notes"]
+    result = {
+        "machine": machine(),
+        "load": os.getloadavg()[0],
+        "quick": quick,
+        "train_seconds": notes["train seconds"],
+        "lab_seconds": ran["seconds"],
+        "stages": median_stages([ran]),
     }
+    write_json(folder() / ("photos-quick.json" if quick else "photos.json"), result)
+    stages = pd.DataFrame(result["stages"]).round(1).to_string(index=False)
+    return (
+        f"{result['machine']}, load {result['load']:.1f}\n{stages}\n"
+        f"training {result['train_seconds']:.1f} s, the whole lab {ran['seconds']:.1f} s"
+    )
+
+
+def write_photographs(place: Path, count: int) -> None:
+    """Cut `count` JPEG files a class out of scikit-learn's two photographs, at random."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    chance = np.random.default_rng(1)
+    for name, pixels in zip(("temple", "flower"), load_sample_images().images, strict=True):
+        (place / name).mkdir()
+        whole = Image.fromarray(pixels)
+        for number in range(count):
+            width, height = (int(side) for side in chance.integers(224, 400, 2))
+            left = int(chance.integers(0, whole.width - width + 1))
+            top = int(chance.integers(0, whole.height - height + 1))
+            part = whole.crop((left, top, left + width, top + height))
+            part.save(place / name / f"{number:03}.jpg", quality=90)
 
 
 def start_up(arguments: list[str]) -> float:
@@ -509,5 +559,6 @@ PARTS: dict[str, Callable[..., str]] = {
     "kills": kills,
     "prediction": prediction,
     "images": images,
+    "photos": photos,
     "sweep": sweep,
 }

@@ -5,6 +5,7 @@ Both ways decode with the same function, so they give the same bits. The cache l
 when it is wanted.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -262,8 +263,9 @@ def announce(place: Path, wanted: Wanted, say: Say) -> None:
         "deleted whenever it is no longer wanted."
     )
     for other in sorted(place.parent.glob("*/record.json")):
-        if read_json(other)["folder"] == str(wanted.folder):
-            say(f"  Made of the same folder earlier, with other files or options: {other.parent}")
+        with contextlib.suppress(LabError, KeyError):  # a damaged record tells nothing
+            if other.parent != place and read_json(other)["folder"] == str(wanted.folder):
+                say(f"  Made of that folder earlier, with other files or options: {other.parent}")
 
 
 def build(place: Path, wanted: Wanted, say: Say) -> None:

@@ -160,7 +160,7 @@ def to_bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     tops = {"u": TOPS[2:], "i": TOPS[1:], "f": TOPS}[values.dtype.kind]
     top = next((top for top in tops if low >= 0 and high <= top), None)
     if top is None:
-        levels, top = levels - low, high - low
+        levels, top = levels - low, max(high - low, 1e-300)  # a flat picture is black
     return np.rint(levels * (255 / top)).astype(np.uint8)
 
 

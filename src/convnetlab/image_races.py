@@ -28,7 +28,7 @@ MANY = 50_000  # pictures whose reading is watched for memory
 class Kind(NamedTuple):
     """A folder to be made: so many pictures of width × height pixels, and their format."""
 
-    count: int
+    pictures: int
     width: int
     height: int
     ending: str
@@ -70,7 +70,7 @@ def make_folder(folder: Path, kind: Kind, classes: int = 4) -> None:
         Image.fromarray(pixels).save(path, quality=90)
 
     with ThreadPoolExecutor(processors()) as pool:
-        list(pool.map(make, range(kind.count)))
+        list(pool.map(make, range(kind.pictures)))
 
 
 def speeds(repeats: int, say: Say) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def speeds(repeats: int, say: Say) -> pd.DataFrame:
     """
     rows = {}
     for name, kind in KINDS.items():
-        say(f"{name}: making {kind.count} of {kind.width} × {kind.height}")
+        say(f"{name}: making {kind.pictures} of {kind.width} × {kind.height}")
         with tempfile.TemporaryDirectory() as place:
             make_folder(Path(place), kind)
             rows[name] = compare(Path(place), kind, repeats)
@@ -96,20 +96,20 @@ def compare(folder: Path, kind: Kind, repeats: int) -> dict[str, object]:
     """Return the row of one folder; see `speeds`."""
     found = []
     for round_ in range(repeats + 1):
-        times = {}
+        times: dict[str, float] = {}
         for name, way in {"keras": by_keras, "ours": by_ours}.items():
             passes = way(folder)
             times |= {f"{name}, first": next(passes), f"{name}, later": next(passes)}
         if round_:  # one to warm up
             found.append(times)
     rates = {
-        name: kind.count / statistics.median(times[name] for times in found) for name in found[0]
+        name: kind.pictures / statistics.median(times[name] for times in found) for name in found[0]
     }
     ratios = {
         f"ours / keras, {which}": rates[f"ours, {which}"] / rates[f"keras, {which}"]
         for which in ("first", "later")
     }
-    shape = f"{kind.count} of {kind.width} × {kind.height}, {kind.ending}"
+    shape = f"{kind.pictures} of {kind.width} × {kind.height}, {kind.ending}"
     return {"folder": shape, **rates, **ratios}
 
 
@@ -130,7 +130,7 @@ def by_keras(folder: Path) -> Iterator[float]:
 
 def by_ours(folder: Path) -> Iterator[float]:
     """Yield the seconds of a first and of later passes over a folder, read through a new cache."""
-    from convnetlab import datasets, training
+    from convnetlab import datasets, streams
 
     with tempfile.TemporaryDirectory() as runs, environment(CONVNETLAB_RUNS=runs):
         start = time.perf_counter()
@@ -141,7 +141,7 @@ def by_ours(folder: Path) -> Iterator[float]:
                 (data.train_batch, data.train_labels),
                 (data.test_batch, data.test_labels),
             ):
-                for _ in training.batches(fetch, np.arange(len(labels)), labels, BATCH):
+                for _ in streams.batches(fetch, np.arange(len(labels)), labels, BATCH):
                     pass
             yield time.perf_counter() - start
             start = time.perf_counter()
@@ -177,7 +177,8 @@ def reader(place: str) -> list[str]:
         "from convnetlab import datasets\n"
         "data = datasets.load(f'folder:{sys.argv[1]}/pictures', say=lambda line: None)\n"
         "order = np.random.default_rng(0).permutation(len(data.train_labels))\n"
-        "total = sum(int(data.train_batch(order[i : i + 32]).sum()) for i in range(0, len(order), 32))\n"
+        "for start in range(0, len(order), 32):\n"
+        "    data.train_batch(order[start : start + 32])\n"
         "data.content_hash()\n"
     )
     return [sys.executable, "-c", program, place]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from convnetlab import inspection
 from convnetlab.backend import keras, tf
 from convnetlab.errors import LabError
+from convnetlab.streams import pictures_at_once
 
 Pixels = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -31,7 +32,7 @@ layers = keras.layers
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
 HEADS = (layers.Dense, layers.Conv2D)
 
-CHUNK = 500  # pictures that go through a network at once
+LARGE = 64  # pixels: the shorter side of a picture that squares are moved over in larger steps
 MOST_POINTS, FEWEST_POINTS = 2_000, 4  # of a map of the features
 COMPONENTS, PERPLEXITY = 50, 30.0  # what t-SNE is given, and how many neighbours it minds
 
@@ -213,9 +214,14 @@ def untrained(model: keras.Model, seed: int) -> keras.Model:
 
 def in_chunks(function: Callable[[Pixels], Tensor], images: Pixels) -> Floats:
     """Return what a function makes of pictures, a chunk at a time, float32."""
-    starts = range(0, max(1, len(images)), CHUNK)
-    parts = [np.asarray(function(images[start : start + CHUNK])) for start in starts]
+    parts = [np.asarray(function(chunk)) for chunk in chunks(images)]
     return np.concatenate(parts, dtype=np.float32)
+
+
+def chunks(images: Pixels) -> list[Pixels]:
+    """Return pictures (N, H, W, C) in as many parts as memory asks for; one, if there are none."""
+    count = pictures_at_once(images.shape[1:])
+    return [images[start : start + count] for start in range(0, max(1, len(images)), count)]
 
 
 def predict(inside: Inside, images: Pixels) -> Floats:
@@ -282,6 +288,26 @@ def slopes(
         Pixels or maps, (N, h, w, c), and the gradients, of the same shape.
     """
     looking = probe(inside, name) if name else None
+    parts, start = [], 0
+    for chunk in chunks(images):
+        asked = None if wanted is None else wanted[start : start + len(chunk)]
+        parts.append(slopes_of_chunk(inside, looking, chunk, asked))
+        start += len(chunk)
+    looked_at, gradients = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return looked_at, gradients
+
+
+def slopes_of_chunk(
+    inside: Inside, looking: keras.Model | None, images: Pixels, wanted: Integers | None
+) -> tuple[Floats, Floats]:
+    """Return what `slopes` does, for as many pictures as go through a network at once.
+
+    Args:
+        inside: the network.
+        looking: the `probe` of the layer whose maps it is taken by; None for the pixels.
+        images: (N, H, W, C).
+        wanted: whose logit, (N,); None for what the network says.
+    """
     pixels = tf.constant(images, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(pixels)
@@ -415,14 +441,16 @@ def occlusion(
         images: (N, H, W, C).
         wanted: which class, (N,); None for what the network says.
         size: the square's side, in pixels; None for a quarter of the picture's shorter side.
-        stride: how far it moves; None for a third of its side.
+        stride: how far it moves; None for a third of its side, or half of it in pictures of more
+            than 64 pixels, where more places would take minutes and show no more.
 
     Raises:
         LabError: the square does not fit into the picture, or leaves pixels out as it moves.
     """
     height, width = images.shape[1:3]
     size = max(1, round(min(height, width) / 4)) if size is None else size
-    stride = max(1, size // 3) if stride is None else stride
+    steps = 2 if min(height, width) > LARGE else 3
+    stride = max(1, size // steps) if stride is None else stride
     if not 1 <= stride <= size <= min(height, width):
         raise LabError(
             f"size is {size} and stride {stride}; the pictures are {height} × {width}: size must "

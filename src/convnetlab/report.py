@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from convnetlab.handoff import Run, write_atomically
+from convnetlab.lettering import drawable
 
 FIGURES = {
     "03_curves": "Loss and accuracy by epoch",
@@ -49,6 +50,11 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
         for name, title in FIGURES.items()
         if (path := run.folder / "figures" / f"{name}.png").is_file()
     ]
+    data = json.loads(run.need("dataset.json").read_text("utf-8"))
+    pairs = zip(drawable(tuple(data["classes"])), data["classes"], strict=True)
+    numbered = {
+        shown: name for shown, name in pairs if shown.startswith("class ") and shown != name
+    }
     template = files("convnetlab").joinpath("report.html.jinja").read_text("utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
     text = page.render(
@@ -64,7 +70,8 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
             for name, words in MEASURES.items()
             if name in metrics  # older runs have fewer
         ],
-        data=json.loads(run.need("dataset.json").read_text("utf-8")),
+        data=data,
+        numbered=numbered,
         counts=split["part"].value_counts(sort=False).to_dict(),
         layers=layers.to_dict("records"),
         total=int(layers["parameters"].sum()),

@@ -23,7 +23,6 @@ from convnetlab.handoff import Run, run_folder
 Pixels = NDArray[np.uint8]
 
 STEPS = range(6)  # no change, then five strengths from weak to strong
-BATCH = 500  # pictures that are changed and judged at once
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1))  # down and right, pixels
 MIDDLE = 3  # the strength, of five, at which two models are compared
 
@@ -149,9 +148,11 @@ def answers(
         A row a corruption, step (0..5, 0 is no change) and picture, in the order of `indices`:
         `corruption`, `step`, `right` (bool), `confidence` (of the answer given, 0..1).
     """
-    tables = []
-    for name, step, start in product(CORRUPTIONS, STEPS, range(0, len(indices), BATCH)):
-        chosen = slice(start, start + BATCH)
+    from convnetlab.streams import pictures_at_once
+
+    tables, batch = [], pictures_at_once(dataset.image_shape)
+    for name, step, start in product(CORRUPTIONS, STEPS, range(0, len(indices), batch)):
+        chosen = slice(start, start + batch)
         images = corrupt(name, dataset.test_batch(indices[chosen]), step, seed, start)
         said = np.asarray(model.predict_on_batch(images))
         columns = {"corruption": name, "step": step, "right": said.argmax(axis=1) == truth[chosen]}

@@ -10,10 +10,12 @@ import sys
 import time
 
 import nbformat
+import numpy as np
 import pytest
 
 from convnetlab import handoff, notebooks
 from convnetlab.errors import LabError
+from convnetlab.lettering import drawable
 from convnetlab.paths import STAGES
 
 FAST = [("dataset", "digits")]
@@ -196,6 +198,57 @@ def test_with_a_recipe_comes_the_network_that_it_was_chosen_for(first_run):
     assert "trained on <b>" in (first_run / "report.html").read_text("utf-8")
     with pytest.raises(LabError, match="recipe is 'bets'; it must be one of: one-cycle, sprint"):
         notebooks.run_lab("first", [("recipe", "bets")], first=2, say=silent)
+
+
+@pytest.fixture(scope="module")
+def folder_run(runs_folder, tmp_path_factory):
+    """A run on a folder of 48 coloured pictures of two sizes and two classes, named as they are."""
+    from PIL import Image
+
+    folder, chance = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for red, name in ((200, "Müller's “red” ones"), (60, "猫")):
+        (folder / name).mkdir()
+        for number in range(24):
+            pixels = chance.integers(0, 120, (30 + number % 2 * 20, 40, 3))
+            pixels[..., 0] += red - 60
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(
+                folder / name / f"{number}.png"
+            )
+    options = [("dataset", f"folder:{folder}?size=32"), ("recipe", "listing"), ("epochs", "1")]
+    notebooks.run_lab("folder", options, say=silent)
+    return folder, runs_folder / "folder"
+
+
+def test_a_folder_of_photographs_goes_through_all_four_notebooks(folder_run):
+    folder, run = folder_run
+    measured = metrics(run)
+    assert measured["test_images"] == 10 and "top2_accuracy" not in measured
+    with (run / "predictions.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    names = sorted(path.name for path in folder.iterdir())
+    for row in rows:
+        assert row["is"] == names[int(row["truth"])] == row["file"].split("/")[0]
+        assert row["called"] == names[int(row["predicted"])]
+        assert (folder / row["file"]).is_file()
+    page = (run / "report.html").read_text("utf-8")
+    assert "class 1 is 猫." in page or drawable(tuple(names)) == tuple(names)
+    assert "猫" in page and "Müller&#39;s “red” ones" in page and "top-2" not in page
+    for stage in STAGES:
+        executed = nbformat.read(run / f"{stage}.ipynb", as_version=4)
+        told = [o.get("text", "") for c in executed.cells for o in c.get("outputs", [])]
+        assert not any("missing from font" in text for text in told), stage
+
+
+def test_predict_says_of_a_file_what_stage_4_said(folder_run):
+    from convnetlab import prediction
+
+    folder, run = folder_run
+    with (run / "predictions.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    answers = prediction.predict("folder", [folder / row["file"] for row in rows], say=silent)
+    for row, probabilities in zip(rows, answers.probabilities, strict=True):
+        assert answers.classes[probabilities.argmax()] == row["called"]
+        assert probabilities.max() == pytest.approx(float(row["confidence"]), abs=1e-5)
 
 
 @pytest.mark.slow

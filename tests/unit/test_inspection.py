@@ -146,6 +146,7 @@ def test_each_layers_multiply_adds(layer, expected):
         ("resnet18", 0.01, "printed to two digits"),
         ("resnet34", 0.02, "printed to two digits; without projections it would be 3.64 billion"),
         ("mobilenet", 0.001, "printed to three digits"),
+        ("efficientnet-lite0", 0.06, "its authors do not say what they count besides"),
     ],
 )
 def test_the_multiply_adds_are_the_published_ones(name, tolerance, why):
@@ -166,6 +167,7 @@ def test_the_multiply_adds_are_the_published_ones(name, tolerance, why):
         ("resnet18", 1_814_073_344),
         ("resnet34", 3_663_761_408),
         ("mobilenet", 568_740_352),
+        ("efficientnet-lite0", 385_187_552),
     ],
 )
 def test_the_multiply_adds_stay_what_they_are(name, expected):

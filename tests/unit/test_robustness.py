@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from convnetlab import charts, datasets, evaluation, handoff, robustness
+from convnetlab import charts, datasets, evaluation, handoff, robustness, streams
 from convnetlab.errors import LabError
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (32, 32, 3), (5, 9, 2), (1, 1, 1)]
@@ -139,7 +139,7 @@ def test_inversion_ends_with_the_negative_and_is_grey_half_way():
 
 def test_every_row_is_what_the_changed_pictures_say(digits, monkeypatch):
     """In batches or at once; at step 0 the accuracy is that of the pictures as they are."""
-    monkeypatch.setattr(robustness, "BATCH", 40)
+    monkeypatch.setattr(streams, "pictures_at_once", lambda shape: 40)
     indices, truth = np.arange(200, 290), digits.test_labels[200:290]
     said = robustness.answers(Brightness(), digits, indices, truth, 4)
     assert len(said) == 36 * 90
