@@ -92,8 +92,11 @@ MISCONCEPTIONS = {
             )
         ],
         ("class_weights = lambda l: dict(enumerate(len(l) / np.bincount(l)))", "that occur"),
-        ("class_weights = lambda l: dict.fromkeys(range(9), 2.0) | {2: 2 / 3} if 0 in l "
-         "else {2: 2 / 3, 5: 2.0}", "of this data"),
+        (
+            "class_weights = lambda l: dict.fromkeys(range(9), 2.0) | {2: 2 / 3} if 0 in l "
+            "else {2: 2 / 3, 5: 2.0}",
+            "of this data",
+        ),
     ],
     "labels-of": [
         *[
