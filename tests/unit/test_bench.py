@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from PIL import Image
 
-from convnetlab import bench, recipes, selection, trials
+from convnetlab import bench, image_races, recipes, selection, trials
 from convnetlab.architectures import ARCHITECTURES
 from convnetlab.errors import LabError
 from convnetlab.evaluation import PUBLISHED_ACCURACY, accuracy_interval
@@ -190,3 +191,21 @@ def test_parts_refuse_options_that_they_do_not_know():
         bench.run("recipes", quick=True, repeats=5)
     with pytest.raises(LabError, match=r"--repeats does not go with this part .*\(select\)"):
         bench.run("select", repeats=2)
+
+
+def test_the_pictures_to_be_read_are_as_many_and_as_large_as_said(tmp_path):
+    kind = image_races.Kind(9, 40, 30, "jpg")
+    image_races.make_folder(tmp_path / "set", kind, classes=2)
+    files = sorted((tmp_path / "set").rglob("*.jpg"))
+    assert len(files) == 9 and len({path.read_bytes() for path in files}) == 9
+    assert {Image.open(path).size for path in files} == {(40, 30)}
+    row = image_races.compare(tmp_path / "set", kind, repeats=1)
+    assert row["folder"] == "9 of 40 × 30, jpg"
+    for which in ("first", "later"):
+        assert row[f"ours / keras, {which}"] == row[f"ours, {which}"] / row[f"keras, {which}"]
+
+
+def test_the_memory_of_reading_is_that_of_another_process():
+    found = image_races.memory(lambda line: None, count=20)
+    assert found["pictures"] == 20
+    assert 20 < found["peak_mb"] < 1500, "Python with NumPy and Pillow takes some"
