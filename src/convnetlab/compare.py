@@ -209,9 +209,9 @@ def cards(
             for name, answer in here.items()
         ]
         picture = as_png(data.test_batch(np.array([index]))[0])
-        shown.append(
-            {"index": index, "label": data.classes[truth], "data": picture, "answers": answers}
-        )
+        name = data.test_files[index] if data.test_files else f"picture {index}"
+        label = data.classes[truth]
+        shown.append({"name": name, "label": label, "data": picture, "answers": answers})
     return shown
 
 

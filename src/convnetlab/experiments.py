@@ -402,7 +402,8 @@ def profile_training(
     """
     training.set_seed(seed)
     model = builder(dataset)()
-    recipe = Recipe(learning_rate=RATE, batch_size=BATCH_SIZE, epochs=epochs)
+    learn = int((split["part"] == "train").sum())
+    recipe = Recipe(learning_rate=RATE, batch_size=min(BATCH_SIZE, learn), epochs=epochs)
     profiler = cProfile.Profile()
     with contextlib.redirect_stdout(io.StringIO()), profiler:
         training.train(model, dataset, split, recipe, seed)

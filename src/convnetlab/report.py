@@ -2,6 +2,7 @@
 
 import base64
 import json
+import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,10 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
         if (path := run.folder / "figures" / f"{name}.png").is_file()
     ]
     data = json.loads(run.need("dataset.json").read_text("utf-8"))
-    pairs = zip(drawable(tuple(data["classes"])), data["classes"], strict=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the page itself tells
+        drawn = drawable(tuple(data["classes"]))
+    pairs = zip(drawn, data["classes"], strict=True)
     numbered = {
         shown: name for shown, name in pairs if shown.startswith("class ") and shown != name
     }
