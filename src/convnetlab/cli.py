@@ -271,6 +271,7 @@ def doctor() -> None:
             "kills",
             "sweep",
             "images",
+            "photos",
         ]
     ),
     help="Measure something else instead; see below.",
@@ -290,6 +291,7 @@ def bench(quick: bool, repeats: int | None, only: str | None, select: bool) -> N
     --only kills        trainings killed at ten moments and resumed
     --only sweep        nine smoke runs side by side, and a worker killed half-way
     --only images       reading folders of pictures: speed beside Keras's reader, memory
+    --only photos       the whole lab on 200 photographs, with the recipe features: photos.json
     """
     from convnetlab import bench
 

@@ -142,9 +142,11 @@ def logistic_regression(
         seed: decides the folds of the cross-validation.
     """
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
     model = linear_model(class_weights)
-    with warnings.catch_warnings():
+    # Several threads spend more time on waiting for each other than such small sums take.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last rounds change little
         model.set_params(logisticregression__C=best_penalty(model, seen, labels, seed))
         model.fit(seen, labels)

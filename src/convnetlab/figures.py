@@ -263,21 +263,34 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> 
 
 
 def filters(kernels: NDArray[np.float32], title: str) -> LabFigure:
-    """Draw the first channel of filters (h, w, channels, filters): positive blue, negative red."""
-    height, width, _, count = kernels.shape
+    """Draw filters (h, w, channels, filters).
+
+    Those for colour pictures (three channels) as colours: grey is 0, and each filter is stretched
+    to its own largest weight. Of others, the first channel: positive blue, negative red.
+    """
+    height, width, channels, count = kernels.shape
     columns = min(count, 8)
     rows = -(-count // columns)
-    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan, np.float32)
+    limit = float(np.abs(kernels).max())
+    if channels == 3:
+        largest = np.abs(kernels).max(axis=(0, 1, 2), initial=1e-6)
+        shown, ground, depth = 0.5 + kernels / largest / 2, 1.0, 3
+    else:
+        shown, ground, depth = kernels[:, :, :1], np.nan, 1
+    sides = rows * (height + 1) - 1, columns * (width + 1) - 1
+    sheet = np.full((*sides, depth), ground, np.float32)
     for number in range(count):
         top, left = number // columns * (height + 1), number % columns * (width + 1)
-        sheet[top : top + height, left : left + width] = kernels[:, :, 0, number]
+        sheet[top : top + height, left : left + width] = shown[..., number]
     figure = LabFigure(f"{title}: {count} filters.", 7, 7 * rows / columns + 0.8)
     axes = figure.subplots()
-    limit = float(np.abs(kernels).max())
-    drawn = axes.imshow(sheet, cmap="RdBu", vmin=-limit, vmax=limit)
+    drawn = axes.imshow(
+        sheet if depth == 3 else sheet[..., 0], cmap="RdBu", vmin=-limit, vmax=limit
+    )
     axes.set(title=title, xticks=[], yticks=[])
     axes.set_frame_on(False)
-    figure.colorbar(drawn, ax=axes, shrink=0.6, label="weight")
+    if channels != 3:
+        figure.colorbar(drawn, ax=axes, shrink=0.6, label="weight")
     return figure
 
 

@@ -149,11 +149,11 @@ RECIPES = {
     ),
     "fine-tune": Recipe(
         architecture=LITE0,
-        learning_rate=0.01,
+        optimiser="adam",
+        learning_rate=1e-4,
         batch_size=16,
         epochs=5,
         schedule="one-cycle",
-        nesterov=True,
         augmentation="photo",
         weights="imagenet",
         class_weights="balanced",

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 
 import pytest
 import yaml
@@ -26,9 +27,13 @@ def name_of(requirement):
     return re.match(r"[A-Za-z0-9_.-]+", requirement)[0].lower().replace("_", "-")
 
 
+def required(project):
+    return [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+
+
 def test_every_dependency_has_both_bounds_and_a_user(root, project):
     lines = (root / "pyproject.toml").read_text("utf-8").splitlines()
-    for requirement in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    for requirement in required(project):
         assert ">=" in requirement and "<" in requirement, requirement
         line = next(line for line in lines if f'"{requirement}"' in line)
         assert "  # " in line, f"{requirement}: who uses it?"
@@ -41,7 +46,7 @@ def test_the_constraints_are_exact_and_fit_the_ranges(root, project):
     assert not ADDRESS.search(text)
     exact = dict(line.split("==") for line in text.splitlines() if not line.startswith("#"))
     pinned = {name_of(name): version for name, version in exact.items()}
-    for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    for line in required(project):
         requirement = Requirement(line)
         assert requirement.specifier.contains(pinned[name_of(requirement.name)]), line
 
