@@ -316,3 +316,26 @@ def test_results_are_not_written_into_the_pictures_or_over_something_else(tmp_pa
     audit.write(look(tmp_path / "new"), "audit")
     with pytest.raises(LabError, match="is an audit of pictures, no run"):
         handoff.run_folder("audit")
+
+
+def test_a_mended_copy_leaves_the_old_folder_as_it_is(flawed, tmp_path):
+    before = everything(flawed)
+    listing = image_folders.scan(flawed)
+    left_out = ["train/circle/cut-short.jpg", "test/star/star-0003.jpg"]
+    copied = audit.copy_without(listing, left_out, tmp_path / "mended")
+    assert everything(flawed) == before
+    assert set(copied.files["file"]) == set(listing.files["file"]) - set(left_out)
+    for file in copied.files["file"]:
+        assert (copied.folder / file).read_bytes() == (flawed / file).read_bytes()
+    for place in (flawed / "mended", tmp_path / "mended"):
+        with pytest.raises(LabError, match="lies in the folder|is not empty"):
+            audit.copy_without(listing, [], place)
+    assert everything(flawed) == before
+
+
+def test_a_part_of_a_large_folder_keeps_every_class(flawed):
+    listing = image_folders.scan(flawed)
+    files = audit.at_most(listing, 8).files
+    counts = listing.files.groupby(["part", "class"]).size().clip(upper=audit.FEW)
+    assert files.groupby(["part", "class"]).size().equals(counts)
+    assert audit.at_most(listing, 10_000).files.equals(listing.files)
