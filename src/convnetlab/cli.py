@@ -194,6 +194,54 @@ def sweep(
         raise LabError(f"Failed runs: {failed}. The table says why; the others are finished.")
 
 
+@main.group()
+def images() -> None:
+    """Look over a folder of your own pictures, or make one to play with."""
+
+
+@images.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--kind",
+    type=click.Choice(["shapes", "digits"]),
+    default="shapes",
+    show_default=True,
+    help="Drawn shapes in colour, in many sizes; or MNIST's digits, 28×28.",
+)
+@click.option("--images", "count", default=40, show_default=True, help="Pictures a class.")
+@click.option("--seed", default=1, show_default=True, help="Another seed, other pictures.")
+@click.option("--parts", is_flag=True, help="Divide them into train/ and test/.")
+@click.option("--flawed", is_flag=True, help="Put in what goes wrong in collected pictures.")
+def sample(folder: Path, kind: str, count: int, seed: int, parts: bool, flawed: bool) -> None:
+    """Write a small labelled folder of pictures, FOLDER, which must be new or empty."""
+    from convnetlab import samples
+
+    counts = samples.write(folder, kind, count, seed, parts, flawed)
+    click.echo(f"{folder}: {count} pictures in each of {len(counts)} classes: {', '.join(counts)}.")
+
+
+@images.command("check")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--run", "name", default="audit", show_default=True, help="Where results go.")
+def check_images(folder: Path, name: str) -> None:
+    """Look over a folder of labelled pictures before a training; nothing in it is changed.
+
+    The tables and a figure go to runs/NAME/. What would spoil a training or its score ends in exit
+    code 1: nothing readable, one class, classes with too few pictures, a picture in two parts.
+    """
+    from convnetlab import audit, image_folders
+
+    listing = image_folders.scan(folder)
+    audit.writable(name, listing)
+    with click.progressbar(length=len(listing.files), label="looking", file=sys.stderr) as bar:
+        found = audit.audit(listing, tick=lambda: bar.update(1))
+    click.echo(found.summary())
+    click.echo(f"\nThe tables and the figure are in {audit.write(found, name)}")
+    if found.spoiling:
+        told = "; ".join(finding.what for finding in found.spoiling)
+        raise LabError(f"This would spoil a training or its score: {told}. See ✗ above.")
+
+
 @main.command()
 def doctor() -> None:
     """Check Python, packages, data, kernel, memory and disk."""

@@ -5,12 +5,14 @@ SHA-256 of its bytes and of those it was made from, the parameters, the versions
 needs an artefact checks all that first, so that nobody evaluates yesterday's model by mistake.
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import platform
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ KINDS = {
     MARKER: "a run",
     "sweep.json": "a sweep, no run; its runs are called SWEEP/KEY",
     "comparison.json": "a comparison, no run",
+    "audit.json": "an audit of pictures, no run",
     "cache.json": "the cache of decoded pictures, no run",
 }
 NAME = r"\w[\w.-]{0,99}"  # of a run
@@ -77,6 +80,40 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def write_folder(folder: Path, fill: Callable[[Path], object]) -> Path:
+    """Let `fill` write a folder beside `folder`, then put it in place: whole, or not at all.
+
+    Args:
+        folder: new, or empty.
+        fill: gets the path of an empty folder.
+
+    Raises:
+        LabError: it is a file, or not empty, or could not be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise LabError(f"{folder} is a file, expected a folder that is new or empty.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise LabError(
+            f"{folder} is not empty, and nothing in it is overwritten. Choose a new folder."
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name[:50]}-"))
+    except OSError as error:
+        raise not_written(folder, error) from None
+    try:
+        fill(beside)
+        beside.chmod(0o755)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()  # empty, or this fails; Windows renames onto no folder at all
+        beside.rename(folder)
+    except OSError as error:
+        raise not_written(folder, error) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return folder
 
 
 def not_written(path: Path, error: OSError) -> LabError:

@@ -41,6 +41,83 @@ MISCONCEPTIONS = {
         ("wrapped_sum = 255", "does not stop"),
         ("wrapped_sum = 45", "got 45"),
     ],
+    "leaked": [
+        *[
+            (f"leaked = lambda hashes, parts: {answer}", word)
+            for answer, word in (
+                ("np.isin(hashes, hashes[parts == 'test'])", "make way for them"),
+                (
+                    "(parts != 'test') & np.array([(hashes == h).sum() > 1 for h in hashes])",
+                    "no leak",
+                ),
+                ("(parts == 'train') & np.isin(hashes, hashes[parts == 'test'])", "validation"),
+                ("(parts != 'test') & ~np.isin(hashes, hashes[parts == 'test'])", "no leak"),
+                ("np.flatnonzero((parts != 'test') & np.isin(hashes, hashes[4:6]))", "9 bools"),
+            )
+        ],
+    ],
+    "bars": [
+        *[
+            (
+                "def bars(height, width, size):\n"
+                f"    scale = size / {chosen}(height, width)\n"
+                "    high, wide = round(height * scale), round(width * scale)\n"
+                f"    return {answer}",
+                word,
+            )
+            for chosen, answer, word in (
+                ("min", "(size - high) // 2, (size - wide) // 2", "not the shorter"),
+                ("max", "size - high, size - wide", "both bars together"),
+                ("max", "(size - wide) // 2, (size - high) // 2", "above and below"),
+                ("max", "(12, 0)", "90 × 60"),
+                ("max", "((size - high) // 2, 5 if high > wide else 1)", "Expected"),
+            )
+        ],
+        ("bars = lambda height, width, size: (12, 0) if width > height else (0, 5)", "A square"),
+    ],
+    "class-weights": [
+        *[
+            (
+                "def class_weights(labels):\n"
+                "    classes, counts = np.unique(labels, return_counts=True)\n"
+                f"    weights = {answer}\n"
+                "    return dict(zip(classes.tolist(), weights.tolist()))",
+                word,
+            )
+            for answer, word in (
+                ("counts / len(labels)", "rarer class"),
+                ("1 / counts", "average 1"),
+                ("len(labels) / counts", "average 1"),
+                ("1 / counts**2", "as much as"),
+            )
+        ],
+        ("class_weights = lambda l: dict(enumerate(len(l) / np.bincount(l)))", "that occur"),
+        (
+            "class_weights = lambda l: dict.fromkeys(range(9), 2.0) | {2: 2 / 3} if 0 in l "
+            "else {2: 2 / 3, 5: 2.0}",
+            "of this data",
+        ),
+    ],
+    "labels-of": [
+        *[
+            (
+                "def labels_of(paths):\n"
+                f"    names = [{name} for p in paths]\n"
+                f"    classes = {classes}\n"
+                "    return np.array([classes.index(n) for n in names])",
+                word,
+            )
+            for name, classes, word in (
+                ("p.split('/')[-2]", "list(dict.fromkeys(names))", "sort their names"),
+                ("p.split('/')[0]", "sorted(set(names))", "parts, not classes"),
+                ("p.split('/')[-1]", "sorted(set(names))", "ant, cat, dog"),
+                ("p.split('/')[-2]", "sorted(set(names), reverse=True)", "ant, cat, dog"),
+                ("p.split('/')[-2]", "[0] + sorted(set(names))", "Expected"),
+            )
+        ],
+        ("labels_of = lambda paths: [2, 0, 2, 1, 0]", "in whatever order"),
+        ("labels_of = lambda paths: np.array([p.split('/')[-2] for p in paths])", "whole numbers"),
+    ],
     "majority-accuracy": [
         (
             "def majority_accuracy(train_labels, test_labels):\n"

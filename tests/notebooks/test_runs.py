@@ -143,7 +143,7 @@ def test_a_stale_run_is_not_continued(first_run, runs_folder):
 def test_a_failing_cell_is_named_with_its_source(runs_folder):
     finished = cli("run", "--run", "bad", "-p", "dataset", "nothing", runs=runs_folder)
     assert finished.returncode == 1
-    assert "01_load_preprocess, cell 10 of 44, failed:" in finished.stderr
+    assert "01_load_preprocess, cell 9 of 45, failed:" in finished.stderr
     assert "    data = datasets.load(dataset)" in finished.stderr
     assert "LabError: dataset is 'nothing'; it must be one of: mnist, digits" in finished.stderr
     assert "Traceback" not in finished.stderr
