@@ -151,7 +151,7 @@ RECIPES = {
     "fine-tune": Recipe(
         architecture=LITE0,
         optimiser="adam",
-        learning_rate=1e-4,
+        learning_rate=3e-4,
         batch_size=16,
         epochs=5,
         schedule="one-cycle",
