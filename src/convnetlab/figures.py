@@ -223,6 +223,8 @@ def curves(history: pd.DataFrame, title: str) -> LabFigure:
         unit = " (natural logarithm)" if measure == "loss" else " (share of pictures)"
         axes.set(xlabel="epoch", ylabel=measure + unit, title=measure)
         axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(history) == 1:
+            axes.set_xticks(history["epoch"])
         axes.legend()
         axes.grid(alpha=0.3)
     return figure
