@@ -220,6 +220,7 @@ def audit(listing: Listing, tick: Callable[[], object] = lambda: None) -> Audit:
         *what_cannot_be_split(listing, pictures),
         *what_is_there_twice(twins),
         *what_cannot_be_read(unreadable),
+        *which_folders_are_left_out(listing),
         *what_looks_odd(pictures),
         *what_is_unequal(pictures),
     )
@@ -333,7 +334,9 @@ def what_cannot_be_split(listing: Listing, pictures: pd.DataFrame) -> Iterator[F
         if short:
             place = f" in {part}" if part else ""
             yield Finding(
-                f"fewer than {needed} pictures of a class{place}",
+                f"fewer than {needed} pictures of a class{place}"
+                if needed > 1
+                else f"no picture of a class{place}",
                 tuple(short),
                 f"{WHY_SO_MANY[needed]} Add pictures to these classes, or take them out.",
                 spoils=True,
@@ -354,22 +357,17 @@ def what_is_there_twice(twins: pd.DataFrame) -> Iterator[Finding]:
     """Yield pictures in two parts, in two classes, and those that are merely repeated."""
     kinds: dict[tuple[str, bool], list[list[str]]] = {}
     for _, group in twins.groupby("group"):
-        kind = (
-            "parts"
-            if group["part"].nunique() > 1
-            else "classes"
-            if group["class"].nunique() > 1
-            else "again"
-        )
         is_near = bool((group["how"] == NEARLY).any())
-        kinds.setdefault((kind, is_near), []).append(group["file"].tolist())
+        several = {"parts": group["part"].nunique() > 1, "classes": group["class"].nunique() > 1}
+        for kind in [kind for kind, is_so in several.items() if is_so] or ["again"]:
+            kinds.setdefault((kind, is_near), []).append(group["file"].tolist())
     for kind, is_near in sorted(kinds, key=lambda key: (list(TWICE).index(key[0]), key[1])):
         members = kinds[kind, is_near]
         what, advice = TWICE[kind]
         yield Finding(
             f"{'nearly the same' if is_near else 'the same'} picture {what}",
             tuple(" = ".join(files) for files in members),
-            advice,
+            LOOK + advice if is_near else advice[0].upper() + advice[1:],
             spoils=kind == "parts",
             files=tuple(members[0]),
         )
@@ -383,6 +381,18 @@ def what_cannot_be_read(unreadable: pd.DataFrame) -> Iterator[Finding]:
             "not readable",
             tuple(f"{file} ({reason})" for file, reason in rows),
             "They are skipped. Copy them again from where they came, or take them out.",
+        )
+
+
+def which_folders_are_left_out(listing: Listing) -> Iterator[Finding]:
+    """Yield folders that are no class and no part, and links to folders."""
+    rows = listing.ignored.itertuples(index=False)
+    told = tuple(f"{file} ({why})" for file, why in rows if (listing.folder / file).is_dir())
+    if told:
+        yield Finding(
+            "folders left out",
+            told,
+            "If their pictures are wanted, move them into a class's folder.",
         )
 
 
@@ -503,14 +513,15 @@ WHY_SO_MANY = {
     2: "One is needed to learn from, one for what is split off.",
     3: "One each is needed for training, validation and test.",
 }
+LOOK = "Look whether they are the same. If so: "  # before the advice on near duplicates
 TWICE = {
     "parts": (
         "in two parts",
-        "The test would ask for what was learnt: take them out of all parts but one.",
+        "the test would ask for what was learnt. Take them out of all parts but one.",
     ),
-    "classes": ("in two classes", "One of the labels is wrong: keep the right one."),
+    "classes": ("in two classes", "one of the labels is wrong. Keep the right one."),
     "again": (
         "more than once",
-        "Keep one of each: a split would put copies on both sides, and the others count twice.",
+        "keep one of each; a split would put copies on both sides, and the others count twice.",
     ),
 }

@@ -2,7 +2,8 @@
 
 A perceptual hash (imagehash's phash: the signs of 64 low cosine frequencies) finds candidates among
 all pairs; each is then held against the pixels, since small and plain pictures, such as digits or
-drawn shapes, have like hashes and are different pictures all the same.
+drawn shapes, have like hashes and are different pictures all the same. At last the details must
+agree, or all skies and all things on white would be one picture.
 """
 
 import functools
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from convnetlab.image_files import flatten, opened, turn_upright
 
@@ -31,6 +33,10 @@ BLOCK = 1024  # pictures whose hashes are held against all others at a time
 PAIRS = 4_096  # pairs whose pixels are compared at a time
 VIEW = 48  # pixels a side, at which crops are compared
 MOST_CUT = 0.15  # of a side
+# What is finer than `COARSE` of `FINE` pixels is detail; flat parts of a photograph have none that
+# outlives a JPEG, so half an agreement is enough.
+FINE, COARSE, DETAILED = 96, 3.0, 0.5
+PALE, SAME_HUES = 6.0, 0.7  # grey levels up to which there is no colour; a cosine
 STEPS = (0.04, 0.02, 0.01, 0.005)  # of a side, by which the edges of a crop are moved
 
 SAME_FILE, SAME_PIXELS, NEARLY = "the same file", "the same pixels", "nearly the same"
@@ -105,9 +111,10 @@ def near_pairs(
     for rows, columns in candidates(hashes[usable], small[usable]):
         one, other = usable[rows], usable[columns]
         alike = agreement(thumbnails[one], thumbnails[other])
-        sure = alike >= np.where(small[one] | small[other], LIKE_SMALL, LIKE)
+        all_there_is = small[one] | small[other]
+        sure = all_there_is & (alike >= LIKE_SMALL)
         yield from zip(one[sure].tolist(), other[sure].tolist(), strict=True)
-        maybe = ~sure & (alike >= LIKELY) & ~small[one] & ~small[other]
+        maybe = ~all_there_is & (alike >= LIKELY)
         likely += zip(
             alike[maybe].tolist(), one[maybe].tolist(), other[maybe].tolist(), strict=True
         )
@@ -115,7 +122,7 @@ def near_pairs(
     files = pictures["file"].tolist()
     for _, first, second in sorted(likely, reverse=True):
         apart = known.first(first) != known.first(second)
-        if apart and likeness(view(files[first]), view(files[second])) >= LIKE:
+        if apart and is_nearly(view(files[first]), view(files[second])):
             yield first, second
 
 
@@ -173,22 +180,59 @@ def load_view(folder: Path, file: str) -> Image.Image:
         image.load()
         turn_upright(image)
         picture = flatten(image, "rgb")
-    picture.thumbnail((2 * VIEW, 2 * VIEW), Image.Resampling.BOX)
+    picture.thumbnail((4 * VIEW, 4 * VIEW), Image.Resampling.BOX)
     return picture
 
 
-def likeness(first: Image.Image, second: Image.Image) -> float:
-    """Return how well one of two pictures agrees with the best crop of the other, -1..1.
+def is_nearly(first: Image.Image, second: Image.Image) -> bool:
+    """Tell whether one of two pictures is nearly the other, or a crop of it, details and all."""
+    if agree(first, second, None):
+        return True
+    whole, part, box = best_fit(first, second)
+    return agree(whole, part, box)
 
-    It is the correlation of their pixels at `VIEW` × `VIEW`, in grey and in colour, whichever is
-    less. A crop may lack up to `MOST_CUT` at each edge.
+
+def agree(whole: Image.Image, part: Image.Image, box: Box | None) -> bool:
+    """Tell whether a box of a picture agrees with another: in grey, in colour, in its details."""
+    in_grey = seen(whole.convert("L"), box) @ seen(part.convert("L"))
+    in_colour = seen(whole, box) @ seen(part)
+    in_detail = details(whole, box) @ details(part)
+    has_like_pixels = min(in_grey, in_colour) >= LIKE and in_detail >= DETAILED
+    return bool(has_like_pixels and have_like_hues(hues(whole, box), hues(part)))
+
+
+def hues(image: Image.Image, box: Box | None = None) -> NDArray[np.float32]:
+    """Return how far each channel is from the pixel's mean, in a box of a picture, (D,)."""
+    small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, box)
+    levels = np.asarray(small, np.float32)
+    return np.asarray((levels - levels.mean(axis=2, keepdims=True)).ravel())
+
+
+def have_like_hues(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Tell whether two pictures have the same colours, strong or weak, or both have none."""
+    lengths = np.linalg.norm(one), np.linalg.norm(other)
+    if max(lengths) <= PALE * np.sqrt(len(one)):
+        return True
+    return bool(one @ other >= SAME_HUES * lengths[0] * lengths[1])
+
+
+def details(image: Image.Image, box: Box | None = None) -> NDArray[np.float32]:
+    """Return what is fine in a box of a picture, as a vector of mean 0 and length 1."""
+    grey = image.convert("L").resize((FINE, FINE), Image.Resampling.BILINEAR, box)
+    levels = np.asarray(grey, np.float32)
+    return unit((levels - gaussian_filter(levels, COARSE))[None]).ravel()
+
+
+def best_fit(first: Image.Image, second: Image.Image) -> tuple[Image.Image, Image.Image, Box]:
+    """Return which of two pictures is best taken as the whole, which as a part, and what part.
+
+    A part may lack up to `MOST_CUT` at each edge.
     """
     grey = first.convert("L"), second.convert("L")
     forth, back = best_crop(grey[0], grey[1]), best_crop(grey[1], grey[0])
-    whole, part, (alike, box) = (
-        (first, second, forth) if forth[0] >= back[0] else (second, first, back)
-    )
-    return min(alike, float(seen(whole, box) @ seen(part)))
+    if forth[0] >= back[0]:
+        return first, second, forth[1]
+    return second, first, back[1]
 
 
 def best_crop(whole: Image.Image, part: Image.Image) -> tuple[float, Box]:

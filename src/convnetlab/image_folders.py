@@ -14,16 +14,19 @@ from convnetlab.image_files import UnreadableImage, opened
 
 PARTS = {
     "train": "train",
+    "training": "train",
     "validation": "validation",
     "val": "validation",
     "valid": "validation",
     "test": "test",
+    "testing": "test",
 }
 ENDINGS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"}
     | {".heic", ".heif", ".avif"}  # not read, but pictures all the same, and told of
 )
 SYSTEM_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"})
+LINKED = "a link to a folder; such links are not followed"
 LAYOUT = (
     "Put the pictures into one sub-folder a class, such as FOLDER/cat/1.jpg, or into such "
     "folders below train/, validation/ and test/."
@@ -118,7 +121,7 @@ def parts_of(root: Path, walk: "Walk") -> dict[str, Path]:
             if PARTS.get(folder.name.lower()) == part and part not in named:
                 named[part] = [folder]
     walk.leave_out(beside, "beside train/, and no part")
-    walk.leave_out(walk.files(root), "above the class folders, so of no class")
+    walk.leave_out_loose(root)
     return {part: named[part][0] for part in ("train", "validation", "test") if part in named}
 
 
@@ -138,6 +141,12 @@ class Walk:
         """Note that files or folders are left out, and why."""
         shown = (self.relative(path).encode("utf-8", "backslashreplace") for path in paths)
         self.ignored |= {(name.decode(), reason) for name in shown}
+
+    def leave_out_loose(self, place: Path) -> None:
+        """Note that the files beside a place's class folders, and links there, are left out."""
+        for path in self.files(place):
+            is_link = path.is_symlink() and path.is_dir()
+            self.leave_out([path], LINKED if is_link else "above the class folders, so of no class")
 
     def entries(self, folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
         """Return those entries of a folder that are wanted, in natural order, no hidden ones.
@@ -165,7 +174,7 @@ class Walk:
 
     def classes_below(self, place: Path) -> Iterator[tuple[str, str]]:
         """Yield (class, file) for every picture in the class folders of a place."""
-        self.leave_out(self.files(place), "above the class folders, so of no class")
+        self.leave_out_loose(place)
         for folder in self.folders(place):
             name = unicodedata.normalize("NFC", folder.name)
             if not is_text(name):
@@ -199,7 +208,7 @@ class Walk:
             except (OSError, RuntimeError):  # a loop, or a link to nothing
                 return "a link that leads nowhere"
             if real.is_dir():
-                return "a link to a folder; such links are not followed"
+                return LINKED
             if not real.is_relative_to(self.root):
                 return "a link out of the folder; such links are not followed"
         if not path.is_file():

@@ -309,7 +309,9 @@ def pictures_in(places: Sequence[Path]) -> list[Path]:
     for place in places:
         if not place.exists():
             raise LabError(f"{place} is not there. Name picture files, or folders that hold some.")
-        files += Walk(place.resolve()).pictures(place) if place.is_dir() else [place]
+        root = place.resolve()
+        found = Walk(root).pictures(root) if place.is_dir() else [root]
+        files += [place / path.relative_to(root) for path in found]
     if not files:
         named = ", ".join(map(str, places)) or "nothing"
         raise LabError(

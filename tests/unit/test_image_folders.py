@@ -368,7 +368,7 @@ def test_a_hostile_folder_is_read_as_far_as_it_can_be(tmp_path):
     assert set(listing.files["part"]) == {""}
     reasons = dict(zip(listing.ignored["file"], listing.ignored["reason"], strict=True))
     assert reasons == {
-        "elsewhere": "above the class folders, so of no class",
+        "elsewhere": "a link to a folder; such links are not followed",
         "loose.png": "above the class folders, so of no class",
         "empty": "a folder without pictures",
         "modes/link.png": "a link out of the folder; such links are not followed",

@@ -535,4 +535,4 @@ def test_the_explainer_shows_the_chosen_picture_and_class():
 
 def test_captions_say_what_it_is_and_what_is_said():
     captions = inside_figures.answers(np.array([1, 0]), np.array([1, 2]), NAMES)
-    assert captions == ["is 1\nsays 1", "is a rather …\nsays 2"]
+    assert captions == ["is 1\nsays 1", "is a rather…\nsays 2"]
