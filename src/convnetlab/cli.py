@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -41,6 +42,7 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="convnetlab")
 def main(debug: bool) -> None:
     """A teaching lab for image classification: four notebooks, by hand and headless."""
+    warnings.formatwarning = lambda message, *_: f"Warning: {message}\n"
 
 
 @main.command()

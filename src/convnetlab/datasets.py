@@ -170,6 +170,11 @@ def load_specified(specification: Mapping[str, Any], say: Say = print) -> Datase
     """
     dataset = load(specification["source"], say)
     for name, found in dataset.specification().items():
+        if found != specification[name] and name == "content_sha256":
+            raise LabError(
+                f"The data set {specification['source']!r} has changed since the split was made: "
+                "its pictures or labels are others. Run the notebook 01_load_preprocess again."
+            )
         if found != specification[name]:
             raise LabError(
                 f"The data set {specification['source']!r} has changed since the split was made: "

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import copy
 import difflib
+import math
 import os
 import sys
 import threading
@@ -173,30 +174,27 @@ def accept(
     Args and errors are those of `choose_parameters`, `check_recipe`, `check_weights` and `scan`.
     """
     chosen = choose_parameters(given, defaults, first)
+    kind, place, query = parse(str(chosen.get("dataset", "")))
+    count = len(scan(place).files) if kind == "folder:" else math.inf
     is_free = not {"recipe", "architecture"} & chosen.keys()
-    if is_free and has_few_photographs(str(chosen.get("dataset", ""))):
+    if is_free and count < FEW and side(query) >= SMALLEST:
         chosen["recipe"] = FOR_FEW
     recipe = check_recipe({**defaults[STAGES[2]], **chosen})
+    if count < recipe.batch_size and recipe.weights == "none":
+        raise LabError(
+            f"The recipe's batches have {recipe.batch_size} pictures, and {place} has only "
+            f"{count}: too few to learn from scratch. Take the recipe features or fine-tune."
+        )
     if "recipe" in chosen and first <= 2:
         chosen.setdefault("architecture", recipe.architecture)
         check_weights(recipe, str(chosen["architecture"]))
     return chosen
 
 
-def has_few_photographs(source: str) -> bool:
-    """Tell whether a data set is a folder with too few pictures to learn from scratch.
-
-    Pictures that are too small for a network that learnt from photographs are none.
-
-    Raises:
-        LabError: it is a folder that has no pictures in class folders.
-    """
-    kind, place, query = parse(source)
-    if kind != "folder:":
-        return False
+def side(query: str) -> float:
+    """Return the side of the pictures that a folder's options ask for; infinity if they do not."""
     size = dict(parse_qsl(query)).get("size", "")
-    is_small = size.isdecimal() and int(size) < SMALLEST
-    return not is_small and len(scan(place).files) < FEW
+    return int(size) if size.isdecimal() else math.inf
 
 
 def parameters_of(run: Run) -> dict[str, Literal]:
@@ -285,13 +283,15 @@ def run_lab(
     before = read_json(run.folder / MARKER).get("stages", {})
     timings = {name: before[name] for name in names if name in before}
     used: dict[str, Literal] = {}
+    kind, place, _ = parse(str({**inherited, **chosen}.get("dataset", "")))
+    own: dict[str, Literal] = {"folder": place} if kind == "folder:" else {}  # for the side trip
     pages: list[Future[None]] = []
     with (
         environment(CONVNETLAB_HEADLESS="1", CONVNETLAB_SMOKE="1" if smoke else "0"),
         ThreadPoolExecutor(1) as pool,  # writes a stage's page while the next stage runs
     ):
         for number, stage in enumerate(names, start=1):
-            wanted = {**defaults[stage], **inherited, **chosen, "run": name}
+            wanted = {**defaults[stage], **own, **inherited, **chosen, "run": name}
             values = {key: wanted[key] for key in defaults[stage]}
             used.update(values)
             if number < first:
