@@ -11,7 +11,8 @@ STRIP = $(BIN)/nbstripout --keep-id --keep-count --extra-keys "metadata.language
 NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.*' | sort)
 # Most of the time goes to starting kernels, which use one core each. Files run in their order, the
 # long ones (browser, notebooks) first, so that neither process is left alone with one at the end.
-TEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# A process that dies ends the tests: xdist may wait for ever for the one that takes its place.
+TEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 BROWSER = $(shell command -v chromedriver)
 
 .PHONY: help setup run test lab notebooks strip results select bench check

@@ -24,10 +24,11 @@ EfficientNet-Lite0 is the exception: it is there for the weights that it learnt 
 """
 
 import bisect
+import contextlib
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,8 +98,26 @@ def outline(
     VGG-16 as published takes a moment and next to no memory. The model can be described
     (`to_json`) but neither run nor saved.
     """
-    with keras.StatelessScope(initialize_variables=False):
+    with without_weights():
         return build(name, input_shape, classes, width, scale, **options)
+
+
+@contextlib.contextmanager
+def without_weights() -> Iterator[None]:
+    """Build networks that take next to no memory, for their weights never get values.
+
+    Keras keeps a list of such weights, and gives all of them values when it next traces a layer,
+    of whatever network: gigabytes for VGG-16. So they are taken off that list, which is not public.
+    """
+    from keras.src.backend.common import global_state
+
+    waiting = "uninitialized_variables"
+    before = list(global_state.get_global_attribute(waiting) or [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        global_state.set_global_attribute(waiting, before)
 
 
 def published(name: str, **options: Any) -> keras.Model:
@@ -132,7 +151,7 @@ def smallest_side(name: str, channels: int, scale: str = "lab", **options: Any) 
 def fits(name: str, input_shape: Shape, scale: str, options: dict[str, Any]) -> bool:
     """Return whether every window of a network finds room in pictures (H, W, C)."""
     try:
-        with keras.StatelessScope(initialize_variables=False):
+        with without_weights():
             assemble(name, input_shape, 2, 1.0, scale, options)
     except ValueError:
         return False

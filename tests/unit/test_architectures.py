@@ -274,6 +274,20 @@ def test_the_auxiliary_heads_need_larger_pictures():
     assert shape(model, "auxiliary_4d_pool") == (4, 4, 528)
 
 
+def test_the_weights_of_an_outline_never_get_values():
+    """Keras would give them all values when it next traces a layer of an unknown shape."""
+    drawn = outline("compact", (28, 28, 1), 10)
+
+    class Half(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs[:, ::2, ::2]
+
+    other = keras.Sequential([keras.Input((8, 8, 1)), Half(), keras.layers.Dense(2)])
+    assert other(np.ones((1, 8, 8, 1))).shape == (1, 4, 4, 2)
+    assert all(variable._value is None for variable in drawn.weights)
+    assert all(variable._value is not None for variable in other.weights)
+
+
 def test_an_outline_and_a_built_network_are_the_same():
     arguments = ("googlenet", (70, 70, 3), 5, 0.1, "paper")
     drawn, built = outline(*arguments), build(*arguments)
