@@ -88,6 +88,14 @@ class Audit:
         """The findings that would spoil a training or its score."""
         return tuple(finding for finding in self.findings if finding.spoils)
 
+    @property
+    def told(self) -> list[dict[str, object]]:
+        """The findings in a line each, ready for JSON: `flaw`, `spoils`."""
+        return [
+            {"flaw": f"{finding.what}: {few_of(finding.where, 3)}", "spoils": finding.spoils}
+            for finding in self.findings
+        ]
+
     def classes(self) -> pd.DataFrame:
         """Return a row a part and class: pictures, unreadable files, sizes, formats, modes."""
         keys = ["part", "class"]

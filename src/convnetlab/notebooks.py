@@ -183,7 +183,8 @@ def accept(
     if count < recipe.batch_size and recipe.weights == "none":
         raise LabError(
             f"The recipe's batches have {recipe.batch_size} pictures, and {place} has only "
-            f"{count}: too few to learn from scratch. Take the recipe features or fine-tune."
+            f"{count}: too few to learn from scratch. Take the recipe features or fine-tune, and "
+            f"pictures of size {SMALLEST} at least."
         )
     if "recipe" in chosen and first <= 2:
         chosen.setdefault("architecture", recipe.architecture)
@@ -305,6 +306,8 @@ def run_lab(
             marker = read_json(run.folder / MARKER)
             write_json(run.folder / MARKER, {**marker, "stages": timings})
             say(f"  {timings[stage]['seconds']:.1f} s, {timings[stage]['peak_mb']:.0f} MiB at most")
+            if number == 1:
+                warn_of_flaws(read_json(run.folder / "dataset.json"), say)
             if number == len(STAGES):
                 say(f"test accuracy {read_json(run.need('metrics.json'))['accuracy']:.4f}")
             if number >= len(STAGES):  # anew after each side trip, so that none can spoil it
@@ -312,6 +315,13 @@ def run_lab(
     for written in pages:
         written.result()
     return page
+
+
+def warn_of_flaws(description: Mapping[str, Any], say: Say) -> None:
+    """Say what stage 1 found in a folder of pictures that would spoil the score."""
+    for found in description.get("flaws", []):
+        if found["spoils"]:
+            say(f"  ✗ this spoils the score: {found['flaw']}")
 
 
 @contextlib.contextmanager

@@ -214,6 +214,7 @@ def folder_run(runs_folder, tmp_path_factory):
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(
                 folder / name / f"{number}.png"
             )
+    (folder / "猫" / "cut short.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     options = [("dataset", f"folder:{folder}?size=32"), ("recipe", "listing"), ("epochs", "1")]
     notebooks.run_lab("folder", options, say=silent)
     return folder, runs_folder / "folder"
@@ -233,10 +234,45 @@ def test_a_folder_of_photographs_goes_through_all_four_notebooks(folder_run):
     page = (run / "report.html").read_text("utf-8")
     assert "class 1 is 猫." in page or drawable(tuple(names)) == tuple(names)
     assert "猫" in page and "Müller&#39;s “red” ones" in page and "top-2" not in page
+    assert "In the folder of pictures, not readable: 猫/cut short.png" in page
     for stage in STAGES:
         executed = nbformat.read(run / f"{stage}.ipynb", as_version=4)
         told = [o.get("text", "") for c in executed.cells for o in c.get("outputs", [])]
         assert not any("missing from font" in text for text in told), stage
+
+
+def test_what_a_small_folder_cannot_be_trained_with_is_refused_before_anything_runs(
+    folder_run, runs_folder
+):
+    folder, _ = folder_run
+    few = "has only 49: too few to learn from scratch. Take the recipe features"
+    for place, recipe, told in (
+        (f"{folder}", "sprint", few),
+        (f"{folder}?size=28", "one-cycle", few),
+        (f"{folder}/none", "features", "none is missing; a folder of pictures"),
+    ):
+        given = [("dataset", f"folder:{place}"), ("recipe", recipe)]
+        with pytest.raises(LabError, match=told):
+            notebooks.run_lab("never", given, say=silent)
+    assert not (runs_folder / "never").exists()
+
+
+def test_a_small_folder_brings_the_recipe_for_few_photographs(folder_run, runs_folder):
+    defaults = {
+        name: notebooks.parameters(notebooks.read(notebooks.notebooks_folder() / f"{name}.ipynb"))
+        for name in STAGES
+    }
+    few = notebooks.accept([("dataset", f"folder:{folder_run[0]}")], defaults)
+    assert (few["recipe"], few["architecture"]) == ("features", "efficientnet-lite0")
+    asked = notebooks.accept(
+        [
+            ("dataset", f"folder:{folder_run[0]}"),
+            ("architecture", "compact"),
+            ("recipe", "listing"),
+        ],
+        defaults,
+    )
+    assert asked["recipe"] == "listing" and asked["architecture"] == "compact"
 
 
 def test_predict_says_of_a_file_what_stage_4_said(folder_run):
