@@ -4,6 +4,7 @@ import ast
 import contextlib
 import copy
 import difflib
+import logging
 import math
 import os
 import sys
@@ -370,6 +371,10 @@ def execute(
             )
         except PapermillExecutionError as error:
             raise failed_cell(source, stage, output, error) from None
+        except KeyboardInterrupt:
+            # The cell's task dies with its kernel; asyncio would print that nobody asked it why.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            raise
         except RuntimeError as error:  # nbclient's DeadKernelError among them
             raise CellError(
                 f"{stage}: the kernel died ({error}). Usually the machine ran out of memory; "
