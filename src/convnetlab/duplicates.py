@@ -36,7 +36,8 @@ MOST_CUT = 0.15  # of a side
 # What is finer than `COARSE` of `FINE` pixels is detail; flat parts of a photograph have none that
 # outlives a JPEG, so half an agreement is enough.
 FINE, COARSE, DETAILED = 96, 3.0, 0.5
-PALE, SAME_HUES = 6.0, 0.7  # grey levels up to which there is no colour; a cosine
+# Grey levels: up to which there is no colour, and from which a pixel is too bright; a cosine.
+PALE, CLIPPED, SAME_HUES = 6.0, 250.0, 0.7
 STEPS = (0.04, 0.02, 0.01, 0.005)  # of a side, by which the edges of a crop are moved
 
 SAME_FILE, SAME_PIXELS, NEARLY = "the same file", "the same pixels", "nearly the same"
@@ -198,22 +199,33 @@ def agree(whole: Image.Image, part: Image.Image, box: Box | None) -> bool:
     in_colour = seen(whole, box) @ seen(part)
     in_detail = details(whole, box) @ details(part)
     has_like_pixels = min(in_grey, in_colour) >= LIKE and in_detail >= DETAILED
-    return bool(has_like_pixels and have_like_hues(hues(whole, box), hues(part)))
+    return bool(has_like_pixels and have_like_hues(small_pixels(whole, box), small_pixels(part)))
 
 
-def hues(image: Image.Image, box: Box | None = None) -> NDArray[np.float32]:
-    """Return how far each channel is from the pixel's mean, in a box of a picture, (D,)."""
+def small_pixels(image: Image.Image, box: Box | None = None) -> NDArray[np.float32]:
+    """Return a box of a picture at `THUMBNAIL` × `THUMBNAIL`, a row a pixel, (P, 3)."""
     small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, box)
-    levels = np.asarray(small, np.float32)
-    return np.asarray((levels - levels.mean(axis=2, keepdims=True)).ravel())
+    return np.asarray(small, np.float32).reshape(-1, 3)
 
 
 def have_like_hues(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Tell whether two pictures have the same colours, strong or weak, or both have none."""
-    lengths = np.linalg.norm(one), np.linalg.norm(other)
-    if max(lengths) <= PALE * np.sqrt(len(one)):
+    """Tell whether two pictures have the same colours, strong or weak, or both have none.
+
+    Pixels that are too bright in either (a channel is at its end) have lost their hue; they do not
+    count.
+
+    Args:
+        one: grey levels, (P, 3).
+        other: as many of the same places.
+    """
+    kept = np.maximum(one, other).max(axis=1) < CLIPPED
+    first, second = (
+        (levels - levels.mean(axis=1, keepdims=True))[kept].ravel() for levels in (one, other)
+    )
+    lengths = np.linalg.norm(first), np.linalg.norm(second)
+    if max(lengths) <= PALE * np.sqrt(max(len(first), 1)):
         return True
-    return bool(one @ other >= SAME_HUES * lengths[0] * lengths[1])
+    return bool(first @ second >= SAME_HUES * lengths[0] * lengths[1])
 
 
 def details(image: Image.Image, box: Box | None = None) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from sklearn.datasets import load_sample_images
 
 from convnetlab import audit, duplicates, handoff, image_folders, samples
@@ -74,7 +74,7 @@ CHANGES = {
     "darker": (lambda p: ImageEnhance.Brightness(p).enhance(0.6), 24),
     "more contrast": (lambda p: ImageEnhance.Contrast(p).enhance(1.4), 24),
     # Pieces of bright sky, which then are white, are no longer the same picture.
-    "brighter": (lambda p: ImageEnhance.Brightness(p).enhance(1.3), 18),
+    "brighter": (lambda p: ImageEnhance.Brightness(p).enhance(1.3), 20),
 }
 
 
@@ -96,6 +96,35 @@ def test_different_pictures_are_not_called_the_same(tmp_path):
     samples.write(tmp_path / "shapes", "shapes", images=60, seed=5)
     for kind in ("digits", "shapes"):
         assert look(tmp_path / kind).findings == ()
+
+
+def coarsely(one, other):
+    """The correlation of two pictures' pixels."""
+    return duplicates.seen(one) @ duplicates.seen(other)
+
+
+def test_one_thing_in_two_colours_is_not_one_picture():
+    things = []
+    for colour in ((130, 100, 100), (100, 105, 130), (132, 101, 98)):
+        things.append(Image.new("RGB", (192, 192), "white"))
+        ImageDraw.Draw(things[-1]).ellipse((30, 30, 160, 160), fill=colour)
+    assert coarsely(*things[:2]) > duplicates.LIKE
+    assert not duplicates.is_nearly(*things[:2])
+    assert duplicates.is_nearly(things[0], things[2])
+
+
+def test_one_ground_with_other_spots_is_not_one_picture():
+    rows, columns = np.indices((192, 192)) - 96
+    glow = 200 * np.exp(-(rows**2 + (1.5 * columns) ** 2) / 5000)
+    chance, shown = np.random.default_rng(0), []
+    for _ in range(2):
+        places = chance.integers(-50, 50, (8, 2))
+        spots = sum(np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 12) for y, x in places)
+        levels = np.asarray((glow + 60 * spots).clip(0, 255), np.uint8)
+        shown.append(Image.fromarray(levels).convert("RGB"))
+    assert coarsely(*shown) > duplicates.LIKE
+    assert not duplicates.is_nearly(*shown)
+    assert duplicates.is_nearly(shown[0], saved(shown[0], 80))
 
 
 def test_exact_copies_are_told_by_how_they_are_the_same(tmp_path, pieces):
