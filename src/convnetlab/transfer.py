@@ -92,6 +92,21 @@ def source_classes(classes: int) -> int:
     return classes // 2
 
 
+def can_be_halved(split: pd.DataFrame, classes: int) -> bool:
+    """Tell whether there are classes and training pictures enough to learn from one half.
+
+    Args:
+        split: as `preprocess.split` makes it.
+        classes: of the data set.
+    """
+    if classes < FEWEST_CLASSES:
+        return False
+    labels = split.loc[split["part"] == "train", "label"]
+    of_source = int((labels < source_classes(classes)).sum())
+    batch = recipes.choose(SETTINGS.recipe).batch_size
+    return bool(labels.value_counts().min() >= min(SIZES) and of_source >= batch)
+
+
 def source_split(split: pd.DataFrame, classes: int) -> pd.DataFrame:
     """Return the rows of a split (`preprocess.split`) whose label is one of the source's."""
     return split[split["label"] < source_classes(classes)].reset_index(drop=True)

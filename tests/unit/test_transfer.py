@@ -231,3 +231,14 @@ def test_the_recorded_table_is_that_of_a_fresh_run(recorded):
     merged = fresh.merge(recorded, on=["method", "examples", "seed", "pictures"])
     assert len(merged) == len(fresh) == len(transfer.METHODS)
     assert (merged["accuracy_x"] - merged["accuracy_y"]).abs().max() < 0.03
+
+
+@pytest.mark.parametrize(
+    ("classes", "pictures", "enough"),
+    [(3, 900, False), (4, 9, False), (4, 63, False), (4, 64, True)],
+)
+def test_what_is_enough_to_be_halved(classes, pictures, enough):
+    labels = np.repeat(np.arange(classes), pictures)
+    split = pd.DataFrame({"part": "train", "index": np.arange(len(labels)), "label": labels})
+    other = split.assign(part="validation")  # these do not count
+    assert transfer.can_be_halved(pd.concat([split, other]), classes) == enough
