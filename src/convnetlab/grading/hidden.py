@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from convnetlab.errors import LabError
 
-HIDDEN_TESTS = "hidden_tests.py"
+FILE = "hidden_tests.py"
 WHOLE = "the answer"  # the only group of a literal that has no parts
 
-Inputs = tuple[Any, ...]  # the arguments of one call
-Drawn = Mapping[str, tuple[Inputs, ...]]  # the calls of each group, by its name
+Call = tuple[Any, ...]  # the arguments
+Inputs = Mapping[str, tuple[Call, ...]]  # the calls of each group, by its name
 Alike = Callable[[Any, Any], bool]
 
 
@@ -125,7 +125,7 @@ class Exercise:
 
     name: str
     answer: Any
-    groups: Mapping[str, Callable[[np.random.Generator], Inputs]] = field(default_factory=dict)
+    groups: Mapping[str, Callable[[np.random.Generator], Call]] = field(default_factory=dict)
     draws: int = 3
     alike: Alike = agree
     alike_in: Mapping[str, Alike] = field(default_factory=dict)
@@ -151,7 +151,7 @@ def load(source_folder: Path) -> Mapping[str, Exercise]:
     Raises:
         LabError: the file cannot be run, or an exercise in it cannot be drawn and answered.
     """
-    path = source_folder / HIDDEN_TESTS
+    path = source_folder / FILE
     if not path.exists():
         return {}
     namespace: dict[str, Any] = {"__name__": "hidden_tests", "__file__": str(path)}
@@ -177,7 +177,7 @@ def load(source_folder: Path) -> Mapping[str, Exercise]:
     return exercises
 
 
-def draw(exercise: Exercise, seed: str, student: str, exercise_id: str) -> Drawn:
+def draw(exercise: Exercise, seed: str, student: str, exercise_id: str) -> Inputs:
     """Return the calls of each group; the same arguments give the same calls, on any machine.
 
     Each group has a generator of its own, so that a new group leaves the others as they are.
@@ -197,18 +197,18 @@ def draw(exercise: Exercise, seed: str, student: str, exercise_id: str) -> Drawn
     return drawn
 
 
-def inputs(exercise: Exercise, drawn: Drawn) -> tuple[Inputs, ...] | None:
+def calls(exercise: Exercise, drawn: Inputs) -> tuple[Call, ...] | None:
     """Return the calls one after another, as a `Probe` takes them; None for a literal."""
     if not callable(exercise.answer):
         return None
-    return tuple(call for calls in drawn.values() for call in calls)
+    return tuple(call for group in drawn.values() for call in group)
 
 
-def expected(exercise: Exercise, drawn: Drawn) -> Mapping[str, tuple[Any, ...]]:
+def expected(exercise: Exercise, drawn: Inputs) -> Mapping[str, tuple[Any, ...]]:
     """Return what the oracle says to each call, by group; to a literal's parts, what is right."""
     if callable(exercise.answer):
         return {
-            name: tuple(exercise.answer(*call) for call in calls) for name, calls in drawn.items()
+            name: tuple(exercise.answer(*call) for call in group) for name, group in drawn.items()
         }
     if exercise.parts:
         return {name: (exercise.answer[place],) for name, place in exercise.parts.items()}
@@ -216,14 +216,14 @@ def expected(exercise: Exercise, drawn: Drawn) -> Mapping[str, tuple[Any, ...]]:
 
 
 def score(
-    exercise: Exercise, drawn: Drawn, outputs: Sequence[Any] | None
+    exercise: Exercise, drawn: Inputs, outputs: Sequence[Any] | None
 ) -> Mapping[str, tuple[int, int]]:
     """Return how many outputs are right, and how many were asked for, by group.
 
     Args:
         exercise: whose outputs.
         drawn: the calls, as `draw` gave them.
-        outputs: an output a call in the order of `inputs`, or the one value of a literal: plain
+        outputs: an output a call in the order of `calls`, or the one value of a literal: plain
             data of an untrusted process, or `Raised`; None if nothing came. What is missing is
             wrong.
     """
@@ -260,22 +260,23 @@ def is_alike(alike: Alike, mine: Any, right: Any) -> bool:
         return False
 
 
-def mentions(source: str, forbidden: Sequence[str]) -> tuple[str, ...]:
-    """Return those forbidden functions that a solution's source mentions.
+def forbidden_in(exercise: Exercise, source: str) -> str:
+    """Return which forbidden functions a solution's source mentions, or "".
 
     It looks for the name behind a dot, in an import and as a text (for `getattr`), wherever it
     comes from; the student's own function may be called the same.
 
-    >>> mentions("x = preprocess.one_hot(y, 3)", ["preprocess.one_hot", "training.train"])
-    ('preprocess.one_hot',)
-    >>> mentions("def one_hot(y, n): return one_hot", ["preprocess.one_hot"])
-    ()
+    >>> one_hot = Exercise("one_hot", 0, forbidden=("preprocess.one_hot",))
+    >>> forbidden_in(one_hot, "x = preprocess.one_hot(y, 3)")
+    'preprocess.one_hot'
+    >>> forbidden_in(one_hot, "def one_hot(y, n): return one_hot")
+    ''
     """
     try:
         tree = ast.parse(TransformerManager().transform_cell(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ()
-    found: set[Any] = set()
+        return ""
+    found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             found.add(node.attr)
@@ -283,4 +284,4 @@ def mentions(source: str, forbidden: Sequence[str]) -> tuple[str, ...]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.add(node.value)
-    return tuple(name for name in forbidden if name.rpartition(".")[2] in found)
+    return ", ".join(name for name in exercise.forbidden if name.rpartition(".")[2] in found)
