@@ -8,13 +8,10 @@ only the way of marking has changed, the answers that are there are marked again
 import contextlib
 import fcntl
 import hashlib
-import os
 import secrets
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from convnetlab import cluster, release
@@ -118,10 +115,9 @@ def grade(
     if not (out / MARKER).is_file():
         write_json(out / MARKER, {"made_by": "convnetlab"})
     with alone(out):
-        begun = time.monotonic()
-        failed = grade_all(found, out, newest, settings, workers, scheduler, say)
-        seconds = time.monotonic() - begun
-        page = write_all(out, newest, found, left_aside, failed, seconds, say)
+        failed, about = grade_all(found, out, newest, settings, workers, scheduler, say)
+        aside = [*left_aside, *(f"{name}: not graded: {why}" for name, why in failed.items())]
+        page = write_all(out, newest, found, replace(about, left_aside=aside))
     if failed:
         names = ", ".join(sorted(failed))
         raise LabError(
@@ -187,8 +183,13 @@ def grade_all(
     workers: int | None,
     scheduler: str | None,
     say: Say,
-) -> dict[str, str]:
-    """Grade what has changed, keep each student's results as they come; return the failures."""
+) -> tuple[dict[str, str], report.About]:
+    """Grade what has changed, and keep each student's results as they come.
+
+    Returns:
+        Why those that could not be graded were not, by student; and what the page tells of it all.
+    """
+    begun = time.monotonic()
     seed, sources = private_seed(out), Sources(newest, settings.against)
     circumstances = marking.circumstances(settings.limits, settings.is_shut_in)
     planned: dict[str, dict[str, Plan]] = {}
@@ -206,33 +207,33 @@ def grade_all(
         else:
             finish(out, submission, plans, {}, kept, settings)
     say(f"{len(found)} submissions, {len(found) - len(jobs)} of them need no execution")
-    if not jobs:
-        return {}
+    reused = sum(it.prepared is None for plans in planned.values() for it in plans.values())
+    about = report.About(source=newest.stamp, reused=reused)
     failed: dict[str, str] = {}
+    if not jobs:
+        return failed, replace(about, seconds=time.monotonic() - begun)
     with cluster.connected(workers, scheduler, len(jobs)) as client:
-        pace = Pace(len(jobs), len(client.nthreads()))
+        about = replace(about, workers=len(client.nthreads()))
+        pace = Pace(len(jobs))
         for student, outcome in cluster.carry_out(client, marking.carry_out, jobs):
             if outcome.error is not None:
                 failed[student] = outcome.error
                 say(f"{pace.step()}: {student}: not graded: {outcome.error}")
                 continue
             kept = store.load(out, student)
-            result = finish(
-                out, by_name[student], planned[student], outcome.value, kept, settings
-            )
+            result = finish(out, by_name[student], planned[student], outcome.value, kept, settings)
             reached = sum(mark.points for mark in result.marks)
             possible = sum(mark.maximum for mark in result.marks)
             say(f"{pace.step()}: {student}: {reached:g} of {possible:g} points")
-    return failed
+    return failed, replace(about, seconds=time.monotonic() - begun)
 
 
 class Pace:
     """Counts what is done, and estimates when the rest will be."""
 
-    def __init__(self, total: int, workers: int) -> None:
-        """Begin to count `total` students, of whom `workers` are done at a time."""
-        self.total, self.workers = total, workers
-        self.done = 0
+    def __init__(self, total: int) -> None:
+        """Begin to count `total` students."""
+        self.total, self.done = total, 0
         self.begun = time.monotonic()
 
     def step(self) -> str:
@@ -250,7 +251,9 @@ def clock(seconds: float) -> str:
     >>> clock(75), clock(9)
     ('2 min', '9 s')
     """
-    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min".replace("1 min", "2 min")
+    return (
+        f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min".replace("1 min", "2 min")
+    )
 
 
 class Sources:
@@ -351,7 +354,7 @@ def finish(
         results.append(
             NotebookResult(
                 name=name,
-                key=it.key,
+                key=there.key if settings.only and there else it.key,
                 marks=marks,
                 executed=store.as_text(execution.notebook),
                 seconds=execution.seconds,
@@ -370,3 +373,22 @@ def finish(
 def is_other(kept: store.Kept, submission: Submission) -> bool:
     """Whether what is known of a submission, its notebooks aside, has changed."""
     return replace(kept.result.submission, notebooks={}) != replace(submission, notebooks={})
+
+
+def write_all(out: Path, newest: Assignment, found: list[Submission], about: report.About) -> Path:
+    """Write gradebook, tables, feedback and the instructor's page, whose path is returned.
+
+    All students of whom something is kept are in them, those of earlier gradings included.
+    """
+    kept = {name: there for name in store.students(out) if (there := store.load(out, name))}
+    handed_in = {submission.student: submission for submission in found}
+    results = [
+        replace(there.result, submission=handed_in.get(name, there.result.submission))
+        for name, there in kept.items()
+    ]
+    fresh = [result for result in results if result.submission.student in handed_in]
+    remarks = gradebook.write(out, newest.notebooks, fresh)
+    manual = gradebook.manual_scores(out)
+    tables.write(out, results, manual)
+    feedback.write(out, results, manual)
+    return report.write(out, results, manual, replace(about, remarks=remarks))

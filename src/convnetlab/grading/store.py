@@ -123,7 +123,7 @@ def notebook_result(found: dict[str, Any]) -> NotebookResult:
 def execution(found: dict[str, Any], notebook: str) -> Execution:
     """Return an execution from JSON's values."""
     return Execution(
-        notebook=nbformat.reads(notebook, as_version=4),
+        notebook=nbformat.from_dict(json.loads(notebook)),
         cells={cell: CellRun(**ran) for cell, ran in found["cells"].items()},
         answers={cell: answer_from_text(texts) for cell, texts in found["answers"].items()},
         seconds=found["seconds"],
