@@ -32,6 +32,12 @@ class Commands(click.Group):
                 raise
             click.echo(f"Error: {error}", err=True)
             context.exit(1)
+        except ModuleNotFoundError as error:
+            if context.params.get("debug") or not str(error.name).startswith("convnetlab."):
+                raise
+            told = "this copy of the lab is a student's, and grading is not part of it"
+            click.echo(f"Error: {context.invoked_subcommand}: {told}.", err=True)
+            context.exit(1)
         except KeyboardInterrupt:
             how = GO_ON.get(str(context.invoked_subcommand), "")
             click.echo(f"\nStopped. {how}".rstrip(), err=True)
