@@ -172,7 +172,7 @@ def weave(
             answers.setdefault(match, number)
     for match, number in answers.items():
         new.cells[match].source = old[number].source
-        if "attachments" in old[number]:
+        if new.cells[match].cell_type == "markdown" and "attachments" in old[number]:
             new.cells[match]["attachments"] = old[number]["attachments"]
     followers: dict[int, list[NotebookNode]] = defaultdict(list)
     place, anchors = -1, in_order(matches)
