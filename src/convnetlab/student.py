@@ -1,9 +1,12 @@
 """The student's copy of the notebooks: without solutions, and updated without losing an answer."""
 
+import bisect
 import copy
 import functools
 import hashlib
 import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nbformat
@@ -18,6 +21,7 @@ from convnetlab.paths import notebooks_folder
 TO_DO = "# YOUR CODE HERE"
 STUB = f'{TO_DO}\nraise NotImplementedError("Write your answer here instead of this line.")'
 MAY_RAISE = "raises-exception"
+SOLUTION = {"nbgrader": {"solution": True}}
 
 
 def start(folder: Path, update: bool = False) -> list[Path]:
@@ -71,26 +75,34 @@ def student_copy(source: NotebookNode) -> NotebookNode:
     above its solution gets a comment in its place, a function a line that raises. Each cell is
     stamped with a hash of what the student was given, so that an answer can be told.
     """
-    from nbgrader.preprocessors import ClearSolutions
-
     notebook = copy.deepcopy(source)
-    resources = {"language": "python"}
-    for index, cell in enumerate(notebook.cells):
+    for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         settings = cell.metadata.get("nbgrader", {})
         if settings.get("solution"):
-            has_placeholder = " = ..." in cell.source.partition("BEGIN SOLUTION")[0]
-            cutter = ClearSolutions(
-                code_stub={"python": TO_DO if has_placeholder else STUB},
-                text_stub="YOUR ANSWER HERE",
-            )
-            cutter.preprocess_cell(cell, resources, index)
+            cell.source = without_solution(cell.cell_type, cell.source)
         cell.metadata["convnetlab"] = {"given": fingerprint(cell.source)}
         if cell.cell_type == "code" and (settings.get("solution") or settings.get("grade")):
             cell.metadata["tags"] = [*tags(cell), MAY_RAISE]
     notebook.metadata["convnetlab"] = {"version": __version__}
     return notebook
+
+
+@functools.lru_cache(maxsize=1024)
+def without_solution(cell_type: str, source: str) -> str:
+    """Return what the student is given of a cell with a solution."""
+    from nbgrader.preprocessors import ClearSolutions
+
+    has_placeholder = " = ..." in source.partition("BEGIN SOLUTION")[0]
+    cutter = ClearSolutions(
+        code_stub={"python": TO_DO if has_placeholder else STUB},
+        text_stub="YOUR ANSWER HERE",
+        enforce_metadata=False,
+    )
+    cell = nbformat.from_dict({"cell_type": cell_type, "source": source, "metadata": SOLUTION})
+    cutter.preprocess_cell(cell, {"language": "python"}, 0)
+    return str(cell.source)
 
 
 def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:
@@ -102,33 +114,94 @@ def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:
     that it followed.
     """
     merged = copy.deepcopy(new)
-    by_key = {key(cell): cell for cell in merged.cells}
-    by_id = {cell.id: cell for cell in merged.cells}
-    matches = [by_key.get(key(cell)) or by_id.get(cell.id) for cell in old.cells]
-    answers: dict[str, int] = {}  # the number of the old cell, by the new cell's id
-    for number, (cell, match) in enumerate(zip(old.cells, matches, strict=True)):
-        if match is not None and is_answer(match) and is_own(cell):
-            answers.setdefault(match.id, number)
-    place = 0
-    for number, (cell, match) in enumerate(zip(old.cells, matches, strict=True)):
-        if match is not None:
-            place = max(place, merged.cells.index(match) + 1)
-        if match is not None and answers.get(match.id) == number:
-            match.source = cell.source
-            if "attachments" in cell:
-                match["attachments"] = cell["attachments"]
-        elif is_own(cell) and (match is None or cell.source != match.source):
-            kept = copy.deepcopy(cell)
-            kept.id = nbformat.v4.new_code_cell().id
-            kept.metadata.pop("nbgrader", None)
-            # Ours once, changed by the student: kept to be read, not run. It need not fit the
-            # cells that stand there now.
-            ours = cell if match is None and "convnetlab" in cell.metadata else match
-            if ours is not None and not is_answer(ours) and cell.cell_type == "code":
-                kept = nbformat.v4.new_raw_cell(cell.source, id=kept.id)
-            merged.cells.insert(place, kept)
-            place += 1
+
+    def keep(cell: NotebookNode, match: NotebookNode | None) -> NotebookNode | None:
+        if not is_own(cell) or (match is not None and cell.source == match.source):
+            return None
+        kept = copy.deepcopy(cell)
+        kept.id = nbformat.v4.new_code_cell().id
+        kept.metadata.pop("nbgrader", None)
+        # Ours once, changed by the student: kept to be read, not run. It need not fit the
+        # cells that stand there now.
+        ours = cell if match is None and "convnetlab" in cell.metadata else match
+        if ours is not None and not is_answer(ours) and cell.cell_type == "code":
+            kept = nbformat.v4.new_raw_cell(cell.source, id=kept.id)
+        return kept
+
+    weave(merged, old.cells, pair(merged.cells, old.cells), lambda cell, _: is_own(cell), keep)
     return merged
+
+
+def pair(new: Sequence[NotebookNode], old: Sequence[NotebookNode]) -> list[int | None]:
+    """Return for each old cell the number of the new cell that it is a version of, if any.
+
+    Cells are matched by nbgrader's id, or by their own where that was stripped.
+    """
+    by_key = {key(cell): number for number, cell in enumerate(new)}
+    by_id = {cell.id: number for number, cell in enumerate(new)}
+    return [by_key.get(key(cell), by_id.get(cell.id)) for cell in old]
+
+
+def weave(
+    new: NotebookNode,
+    old: Sequence[NotebookNode],
+    matches: Sequence[int | None],
+    holds_answer: Callable[[NotebookNode, NotebookNode], bool],
+    keep: Callable[[NotebookNode, NotebookNode | None], NotebookNode | None],
+) -> dict[int, int]:
+    """Put the student's answers into `new`, and behind each cell what else is kept of theirs.
+
+    Args:
+        new: changed in place.
+        old: the student's cells.
+        matches: what `pair` says of them.
+        holds_answer: whether an old cell (first argument) answers the new one (second).
+        keep: returns what an old cell that is no answer becomes, or None; its second argument is
+            the new cell that it is a version of, which has its answer by then.
+
+    Returns:
+        The number of the old cell that the answer came from, by the new cell's number.
+    """
+    answers: dict[int, int] = {}
+    for number, (cell, match) in enumerate(zip(old, matches, strict=True)):
+        if (
+            match is not None
+            and is_answer(new.cells[match])
+            and holds_answer(cell, new.cells[match])
+        ):
+            answers.setdefault(match, number)
+    for match, number in answers.items():
+        new.cells[match].source = old[number].source
+        if new.cells[match].cell_type == "markdown" and "attachments" in old[number]:
+            new.cells[match]["attachments"] = old[number]["attachments"]
+    followers: dict[int, list[NotebookNode]] = defaultdict(list)
+    place, anchors = -1, in_order(matches)
+    for number, (cell, match) in enumerate(zip(old, matches, strict=True)):
+        place = match if match is not None and number in anchors else place
+        if match is None or answers.get(match) != number:
+            kept = keep(cell, None if match is None else new.cells[match])
+            followers[place] += [] if kept is None else [kept]
+    new.cells = followers[-1] + [
+        cell for number, first in enumerate(new.cells) for cell in (first, *followers[number])
+    ]
+    return answers
+
+
+def in_order(matches: Sequence[int | None]) -> set[int]:
+    """Return the positions of the longest rising subsequence: what was neither moved nor copied.
+
+    >>> sorted(in_order([0, 9, 1, None, 2, 1, 3]))
+    [0, 2, 4, 6]
+    """
+    tails: list[int] = []  # the lowest value that ends a rising sequence, by its length
+    chains: list[list[int]] = []
+    for position, match in enumerate(matches):
+        if match is not None and match not in tails:
+            length = bisect.bisect_left(tails, match)
+            chain = [*(chains[length - 1] if length else []), position]
+            tails[length : length + 1] = [match]
+            chains[length : length + 1] = [chain]
+    return set(chains[-1]) if chains else set()
 
 
 def is_answer(cell: NotebookNode) -> bool:
