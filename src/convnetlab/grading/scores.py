@@ -1,7 +1,7 @@
 """What counts: the automatic points of a mark, or what an instructor gave by hand instead."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convnetlab.grading.records import Mark, Result
 
@@ -23,14 +23,16 @@ class ByHand:
     is_due: bool = False
 
 
-# By student, notebook and the id of the graded cell (`Mark.check`).
+# By student, notebook and the id of the cell: points at the graded one, comments at the answer.
 Manual = Mapping[tuple[str, str, str], ByHand]
 NOTHING = ByHand()
 
 
 def given(manual: Manual, student: str, mark: Mark) -> ByHand:
-    """Return what was done by hand to a student's exercise."""
-    return manual.get((student, mark.notebook, mark.check), NOTHING)
+    """Return what was done by hand to a student's exercise; comments stand at its answer."""
+    at_check = manual.get((student, mark.notebook, mark.check), NOTHING)
+    at_answer = manual.get((student, mark.notebook, mark.exercise), NOTHING)
+    return replace(at_check, comment=at_answer.comment)
 
 
 def is_by_hand(mark: Mark) -> bool:
