@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from convnetlab import release
+from convnetlab import student
 from convnetlab.errors import LabError
 from convnetlab.grading import hidden
 from convnetlab.notebooks import read
@@ -78,7 +78,7 @@ def load(folder: Path) -> Assignment:
         raise LabError(f"{folder / hidden.FILE} tests {lost[0]!r}, and no exercise has that id.")
     secret = (folder / hidden.FILE).read_bytes() if exercises else b""
     digests = {path.stem: hashlib.sha256(path.read_bytes() + secret).hexdigest() for path in paths}
-    return Assignment(release.source_stamp(folder), notebooks, questions, exercises, digests)
+    return Assignment(student.source_stamp(folder), notebooks, questions, exercises, digests)
 
 
 def ask(notebook: NotebookNode) -> Iterator[Question]:
