@@ -62,7 +62,7 @@ def load(folder: Path) -> Assignment:
     paths = sorted(folder.glob("*.ipynb"))
     if not paths:
         raise LabError(f"{folder} holds no notebooks. Name the folder of the source notebooks.")
-    notebooks = {path.stem: read(path) for path in paths}
+    notebooks = {path.stem: with_one_id(read(path)) for path in paths}
     for name, notebook in notebooks.items():
         if "convnetlab" in notebook.metadata:
             raise LabError(
@@ -79,6 +79,14 @@ def load(folder: Path) -> Assignment:
     secret = (folder / hidden.FILE).read_bytes() if exercises else b""
     digests = {path.stem: hashlib.sha256(path.read_bytes() + secret).hexdigest() for path in paths}
     return Assignment(student.source_stamp(folder), notebooks, questions, exercises, digests)
+
+
+def with_one_id(notebook: NotebookNode) -> NotebookNode:
+    """Return the notebook, its graded cells with nbgrader's id as their own."""
+    for cell in notebook.cells:
+        if key := cell.metadata.get("nbgrader", {}).get("grade_id"):
+            cell.id = str(key)
+    return notebook
 
 
 def ask(notebook: NotebookNode) -> Iterator[Question]:

@@ -27,7 +27,7 @@ from convnetlab.grading import (
     tables,
 )
 from convnetlab.grading.assignment import Assignment, load
-from convnetlab.grading.rebuild import stamp_of
+from convnetlab.grading.handed_in import stamp_of
 from convnetlab.grading.records import (
     Execution,
     Limits,

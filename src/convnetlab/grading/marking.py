@@ -71,7 +71,7 @@ def prepare(
         student: the student's name; another one gets other inputs.
         every_cell: execute all of the instructor's cells, not only what the exercises need.
     """
-    rebuilt = rebuild(assignment.notebooks[name], handed_in)
+    rebuilt = rebuild(assignment.notebooks[name], handed_in, name, assignment.stamp)
     asked = [question for question in assignment.questions[name] if not question.by_hand]
     answered = [it for it in asked if rebuilt.states.get(it.exercise) == "answered"]
     left_out = {
