@@ -206,7 +206,11 @@ def grade_all(
             name: plan(submission, name, sources, kept, seed, circumstances, settings)
             for name in newest.notebooks
         }
-        tasks = {name: to_run(it) for name, it in plans.items() if is_to_run(it)}
+        tasks = {
+            name: it.prepared.task
+            for name, it in plans.items()
+            if it.prepared is not None and it.ready is None
+        }
         if tasks:
             jobs[student] = (tasks, settings.limits, settings.is_shut_in)
         else:
@@ -322,11 +326,6 @@ def previous(kept: store.Kept | None, name: str) -> NotebookResult | None:
     """Return a notebook's result that is kept, if any."""
     results = kept.result.notebooks if kept else ()
     return next((result for result in results if result.name == name), None)
-
-
-def is_to_run(plan: Plan) -> bool:
-    """Whether the notebook must be executed."""
-    return plan.prepared is not None and plan.ready is None
 
 
 def finish(
