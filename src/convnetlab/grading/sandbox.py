@@ -38,7 +38,14 @@ CONNECTION = f"{LAB}/kernel.json"
 ADDRESS = f"{SOCKETS}/k"
 # Of the system: programs, libraries, and what libraries look up.
 SYSTEM = (
-    *("/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/share/fonts", "/usr/share/zoneinfo"),
+    *(
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/lib32",
+        "/usr/lib64",
+        "/usr/share/fonts",
+        "/usr/share/zoneinfo",
+    ),
     *("/bin", "/lib", "/lib32", "/lib64"),
     *("/etc/alternatives", "/etc/fonts", "/etc/ld.so.cache", "/etc/localtime"),
 )
@@ -280,7 +287,11 @@ def font_list() -> Path | None:
 def environment() -> dict[str, str]:
     """Return the environment variables of a sandbox: nothing of the parent's is among them."""
     places = {"HOME": WORK, "CONVNETLAB_DATA": DATA, "PYTHONPATH": SOURCES}
-    places |= {"CONVNETLAB_RUNS": f"{WORK}/runs", "MPLCONFIGDIR": FONTS, "IPYTHONDIR": "/tmp/ipython"}
+    places |= {
+        "CONVNETLAB_RUNS": f"{WORK}/runs",
+        "MPLCONFIGDIR": FONTS,
+        "IPYTHONDIR": "/tmp/ipython",
+    }
     names = {"USER": "student", "LOGNAME": "student", "LANG": "C.UTF-8"}
     return {"PATH": "/usr/bin:/bin", **places, **names, **settings()}
 

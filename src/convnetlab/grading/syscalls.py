@@ -21,9 +21,7 @@ class Machine(NamedTuple):
 # In turn: shmget, semget, msgget, mq_open, memfd_create, memfd_secret, io_uring_setup, bpf,
 # perf_event_open, userfaultfd, add_key, request_key, keyctl.
 MACHINES = {
-    "x86_64": Machine(
-        0xC000003E, (29, 64, 68, 240, 319, 447, 425, 321, 298, 323, 248, 249, 250)
-    ),
+    "x86_64": Machine(0xC000003E, (29, 64, 68, 240, 319, 447, 425, 321, 298, 323, 248, 249, 250)),
     "aarch64": Machine(
         0xC00000B7, (194, 190, 186, 180, 279, 447, 425, 280, 241, 282, 217, 218, 219)
     ),

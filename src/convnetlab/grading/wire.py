@@ -54,7 +54,9 @@ def as_json(value: Any, depth: int) -> Any:
     if isinstance(value, int) and value.bit_length() <= LARGEST_INT:
         return int(value)
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {"is": "float", "value": repr(float(value))}
+        return (
+            float(value) if math.isfinite(value) else {"is": "float", "value": repr(float(value))}
+        )
     if isinstance(value, (tuple, list)):
         items = [as_json(item, depth + 1) for item in value]
         return {"is": "tuple", "items": items} if isinstance(value, tuple) else items
