@@ -108,7 +108,7 @@ def result(student="ada", share=1.0, notebooks=None, key="1", states=(), answers
     """A student's result: the same share of all points, and answers by cell."""
     notebooks = notebooks or source()
     answers = answers or {"conclusion": "Networks see edges."}
-    submission = Submission(student, {name: b"{}" for name in notebooks}, f"in/{student}", **about)
+    submission = Submission(student, dict.fromkeys(notebooks, b"{}"), f"in/{student}", **about)
     results = tuple(
         NotebookResult(
             name,
@@ -136,7 +136,7 @@ def student_of(number, chance, notebooks):
     full = NAMES[number % len(NAMES)] + ("" if number < len(NAMES) else f" {number // len(NAMES)}")
     submission = Submission(
         f"student-{number:02}",
-        {name: b"{}" for name in notebooks},
+        dict.fromkeys(notebooks, b"{}"),
         f"class.zip/{number}",
         full_name=full,
         moodle=str(1_000_000 + number) if number % 2 == 0 else "",

@@ -37,7 +37,7 @@ from convnetlab.grading.shown import safe_notebook, sources
 CONFIGURATION = "nbgrader_config.py"
 FORMAT = 1  # of the notebooks that the formgrader shows; another number writes them anew
 
-CONFIGURED = f'''"""Made by convnetlab: nbgrader's formgrader opens here if started in this folder."""
+CONFIGURED = f'''"""Made by convnetlab: nbgrader's formgrader opens here when started here."""
 
 from pathlib import Path
 

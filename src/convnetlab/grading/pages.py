@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,21 @@ def render(template: str, **values: Any) -> str:
 
 
 @functools.cache
+def headed() -> dict[str, Any]:
+    """Return what the head of each page needs: the style, and a policy that allows nothing else.
+
+    A policy with the style's hash also keeps styles out that would have got into the page.
+    """
+    from markupsafe import Markup
+
+    style = files("convnetlab.grading").joinpath("grades.css").read_text("utf-8")
+    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    allowed = f"img-src data:; style-src 'sha256-{hashed}'"
+    policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+    return {"style": Markup(style), "policy": Markup(policy)}
+
+
+@functools.cache
 def compiled(template: str) -> Any:
     """Return a template, read once."""
     from jinja2 import Environment
@@ -52,6 +68,6 @@ def refuse_unsafe(student: str) -> None:
     """
     if not student or student.startswith(".") or UNSAFE & set(student) or not student.isprintable():
         raise LabError(
-            f"A student is called {student!r}, expected a name of printable characters, without "
-            f"any of {' '.join(sorted(UNSAFE))} and not beginning with a dot. Rename the submission."
+            f"A student is called {student!r}, expected printable characters, without any "
+            f"of {' '.join(sorted(UNSAFE))} and not beginning with a dot. Rename the submission."
         )

@@ -50,7 +50,7 @@ def reached(mark: Mark, hand: ByHand) -> float | None:
     if hand.points is not None:
         return hand.points + hand.extra
     if is_by_hand(mark) and mark.state == "by hand":
-        return hand.extra or None
+        return None
     return min(max(mark.points, 0.0), mark.maximum) + hand.extra
 
 
@@ -82,3 +82,12 @@ def told(points: float) -> str:
     ('0.3', '3', '0.333')
     """
     return f"{tidy(points):.3f}".rstrip("0").rstrip(".")
+
+
+def percent(points: float, most: float) -> str:
+    """Return a share of the points in per cent, without the sign.
+
+    >>> percent(1, 3), percent(0, 0)
+    ('33.3', '0.0')
+    """
+    return f"{100 * points / most if most else 0.0:.1f}"
