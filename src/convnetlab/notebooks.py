@@ -416,9 +416,7 @@ def register_engine() -> None:
     papermill_engines.register("convnetlab", LabEngine)
 
 
-def refuse_failed(
-    source: NotebookNode, stage: str, output: Path, executed: NotebookNode
-) -> None:
+def refuse_failed(source: NotebookNode, stage: str, output: Path, executed: NotebookNode) -> None:
     """Raise the error to show for a failed cell, numbered as in the source notebook.
 
     A cell that may fail (tag `raises-exception`), as a student's exercise may, is none.
