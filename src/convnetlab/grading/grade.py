@@ -348,6 +348,7 @@ def finish(
         execution = executed.get(name) or it.ready
         assert execution is not None
         marks, remarks = marking.mark(it.assignment, name, it.prepared, execution)
+        met = [Remark(f"{name}: {met.text}", met.suspicious) for met in execution.remarks]
         if settings.only and there:
             marks = tuple(
                 new if new.exercise == settings.only else old.get(new.exercise, new)
@@ -363,7 +364,7 @@ def finish(
                 executed=store.as_text(execution.notebook),
                 seconds=execution.seconds,
                 memory=execution.memory,
-                remarks=(*it.remarks, *it.prepared.rebuilt.remarks, *execution.remarks, *remarks),
+                remarks=(*it.remarks, *it.prepared.rebuilt.remarks, *met, *remarks),
                 source=it.assignment.stamp,
             )
         )

@@ -15,7 +15,7 @@ from convnetlab.paths import notebooks_folder
 from convnetlab.student import source_stamp, student_copy
 
 NAMES = ("ada", "blaise", "chien-shiung", "dmitri", "emmy", "florence", "grace", "hypatia")
-MARKS = re.compile(r"^### (?:BEGIN|END) SOLUTION\n?", re.MULTILINE)
+MARKS = re.compile(r"^[ \t]*### (?:BEGIN|END) SOLUTION\n?", re.MULTILINE)
 
 
 def answers_of(notebook: NotebookNode) -> dict[str, str]:
@@ -64,7 +64,9 @@ def write_class(source: Path, folder: Path, students: int) -> None:
 
     def fill(beside: Path) -> None:
         for number in range(students):
-            name = NAMES[number % len(NAMES)] + (f"-{number // len(NAMES)}" * (number >= len(NAMES)))
+            name = NAMES[number % len(NAMES)] + (
+                f"-{number // len(NAMES)}" * (number >= len(NAMES))
+            )
             (beside / name).mkdir()
             for stem, content in hand_in(source, changes(source, number)).items():
                 (beside / name / f"{stem}.ipynb").write_bytes(content)

@@ -97,7 +97,7 @@ def load(folder: Path, student: str) -> Kept | None:
         value = read_json(path)
         about = value["submission"]
         remarks = tuple(Remark(**remark) for remark in about["remarks"])
-        absent = {name: b"" for name in about["notebooks"]}
+        absent = dict.fromkeys(about["notebooks"], b"")
         submission = Submission(**about | {"notebooks": absent, "remarks": remarks})
         notebooks = tuple(notebook_result(found) for found in value["notebooks"])
         texts = {notebook.name: notebook.executed for notebook in notebooks}
