@@ -29,7 +29,8 @@ def within(relative: float = 1e-4, absolute: float = 1e-6) -> Alike:
     """Return a comparison of numbers and arrays: the same shape, and equal but for rounding.
 
     Whole numbers must be right to a millionth, whatever the tolerance. Lists and tuples count as
-    arrays, and 0-dimensional arrays as numbers; the type of the numbers does not matter.
+    arrays, and 0-dimensional arrays as numbers; the type of the numbers does not matter. Texts
+    must be the same.
 
     Args:
         relative: tolerance, as a share of the right number.
@@ -40,6 +41,8 @@ def within(relative: float = 1e-4, absolute: float = 1e-6) -> Alike:
     """
 
     def alike(mine: Any, right: Any) -> bool:
+        if isinstance(right, str):
+            return isinstance(mine, str) and mine == right
         expected = np.asarray(right)
         found = numbers(mine, expected.shape)
         if found is None:
@@ -272,16 +275,28 @@ def forbidden_in(exercise: Exercise, source: str) -> str:
     >>> forbidden_in(one_hot, "def one_hot(y, n): return one_hot")
     ''
     """
+    found = mentioned(source)
+    return ", ".join(name for name in exercise.forbidden if name.rpartition(".")[2] in found)
+
+
+def mentioned(source: str) -> set[str]:
+    """Return the names behind dots and in imports, and the texts, of a cell's source."""
     try:
         tree = ast.parse(TransformerManager().transform_cell(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
+        return set()
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            found.add(node.attr)
-        elif isinstance(node, ast.ImportFrom):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.add(node.value)
-    return ", ".join(name for name in exercise.forbidden if name.rpartition(".")[2] in found)
+        match node:
+            case ast.Attribute():
+                found.add(node.attr)
+            case ast.ImportFrom():
+                found |= {alias.name for alias in node.names}
+            case ast.Constant(value=str(text)):
+                found.add(text)
+            case ast.Call(
+                func=ast.Attribute(attr="run_cell_magic" | "run_line_magic"),
+                args=[*_, ast.Constant(value=str(text))],
+            ):  # %%time and the like: what they run is a text here
+                found |= mentioned(text)
+    return found
