@@ -21,7 +21,7 @@ import psutil
 import zmq
 from jupyter_client.connect import write_connection_file
 from jupyter_client.session import Session
-from nbformat import NotebookNode
+from nbformat import NotebookNode, v4
 
 from convnetlab.errors import LabError
 from convnetlab.grading import sandbox, watch
@@ -35,6 +35,7 @@ MOST_WAITING = 16  # messages that ZeroMQ holds for us
 LOOK = 0.2  # seconds between looks at what the kernel takes
 GRACE = 2.0  # seconds from an interrupt to the end
 START = 90.0  # seconds that a kernel may take to start
+FULL = "filled the disk"
 SCHEME = {"signature_scheme": "hmac-sha256", "kernel_name": "convnetlab"}
 LAUNCH = (
     *("-X", "frozen_modules=on", "-m", "ipykernel_launcher", "--HistoryManager.enabled=False"),
@@ -155,7 +156,7 @@ class Kernel:
             )
         )
         monitor = self.iopub.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self.exits.callback(self.iopub.disable_monitor)
+        self.exits.callback(monitor.close, 0)
         self.monitor: zmq.Socket[bytes] = monitor
         self.poller.register(monitor, zmq.POLLIN)
 
@@ -245,8 +246,14 @@ class Kernel:
         ran = self.listen(conversation, began + seconds)
         ran.seconds = time.monotonic() - began
         ran.outputs, ran.answers = conversation.outputs.kept, conversation.answers
+        if self.is_alive and watch.full_folder(self.places):
+            ran.status, ran.message, ran.remark = "disk", FULL, FULL
+            self.kill()
         if conversation.outputs.is_cut or (conversation.is_torn and self.is_alive):
             ran.remark = ran.remark or "printed more than is kept"
+            ran.outputs.append(v4.new_output("stream", text="\n… (the rest is not kept)\n"))
+        if conversation.is_torn:
+            self.kill()  # ZeroMQ does not connect again once a message was too large
         return ran
 
     def listen(self, conversation: "Conversation", deadline: float) -> Ran:
@@ -283,7 +290,7 @@ class Kernel:
         self.peak = max(self.peak, taken.memory)
         status, words = watch.excess(taken, self.limits, self.parent_before)
         if not status and watch.full_folder(self.places):
-            return "disk", "filled the disk"
+            return "disk", FULL
         return (status, words) if status else None
 
     @property
