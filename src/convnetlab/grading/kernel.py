@@ -5,6 +5,7 @@ asked. All waiting has an end, and ends at once when the kernel's process does.
 """
 
 import contextlib
+import functools
 import os
 import secrets
 import subprocess
@@ -20,7 +21,7 @@ import psutil
 import zmq
 from jupyter_client.connect import write_connection_file
 from jupyter_client.session import Session
-from nbformat import NotebookNode
+from nbformat import NotebookNode, v4
 
 from convnetlab.errors import LabError
 from convnetlab.grading import sandbox, watch
@@ -34,6 +35,7 @@ MOST_WAITING = 16  # messages that ZeroMQ holds for us
 LOOK = 0.2  # seconds between looks at what the kernel takes
 GRACE = 2.0  # seconds from an interrupt to the end
 START = 90.0  # seconds that a kernel may take to start
+FULL = "filled the disk"
 SCHEME = {"signature_scheme": "hmac-sha256", "kernel_name": "convnetlab"}
 LAUNCH = (
     *("-X", "frozen_modules=on", "-m", "ipykernel_launcher", "--HistoryManager.enabled=False"),
@@ -74,6 +76,9 @@ class Kernel:
         self.peak = 0
         self.parent_before = psutil.Process().memory_info().rss
         self.next_look = 0.0
+        self.places: list[str] = []  # folders in memory that it can write to
+        self.process: subprocess.Popen[bytes]
+        self.kill: Callable[[], None]  # ends its processes
         self.exits = contextlib.ExitStack()
 
     def __enter__(self) -> "Kernel":
@@ -103,16 +108,13 @@ class Kernel:
             **{**PORTS, **SCHEME},
         }
         command = [sys.executable, *LAUNCH, sandbox.CONNECTION]
-        started = sandbox.sandboxed(command, self.limits, connection)
-        self.process, told = self.exits.enter_context(started)
-        try:
-            first = sandbox.first_process(told)
-        except ValueError:
-            raise self.not_started() from None
-        self.inside = f"/proc/{first}/root"
+        box = self.exits.enter_context(sandbox.sandboxed(command, self.limits, connection))
+        self.process, self.kill = box.process, box.end
+        if not box.first:
+            raise self.not_started()
         places = (sandbox.WORK, sandbox.SOCKETS, sandbox.FONTS, "/tmp", "/dev/shm")
-        self.places = [f"{self.inside}{place}" for place in places]
-        return {**connection, "ip": f"{self.inside}{sandbox.ADDRESS}"}
+        self.places = [box.seen_from_here(place) for place in places]
+        return {**connection, "ip": box.seen_from_here(sandbox.ADDRESS)}
 
     def start_outside(self) -> dict[str, Any]:
         """Start it without a sandbox, in a folder of its own; return how it is reached."""
@@ -120,11 +122,12 @@ class Kernel:
         folder = Path(self.exits.enter_context(made))
         work = folder / "work"
         work.mkdir()
-        transport = {"transport": "tcp"} if os.name == "nt" else {"transport": "ipc"}
-        if os.name != "nt":
-            transport["ip"] = str(folder / "k")
+        is_windows = os.name == "nt"  # it has no sockets in the file system
         file, connection = write_connection_file(
-            str(folder / "kernel.json"), key=secrets.token_hex(16).encode(), **transport
+            str(folder / "kernel.json"),
+            key=secrets.token_hex(16).encode(),
+            transport="tcp" if is_windows else "ipc",
+            ip="" if is_windows else str(folder / "k"),
         )
         runs = {"CONVNETLAB_RUNS": str(work / "runs"), "CONVNETLAB_DATA": data_path()}
         self.process = subprocess.Popen(
@@ -135,8 +138,8 @@ class Kernel:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.exits.callback(sandbox.end, self.process)
-        self.inside, self.places = "", []
+        self.kill = functools.partial(sandbox.end, self.process)
+        self.exits.callback(self.kill)
         return dict(connection)
 
     def connect(self, connection: Mapping[str, Any]) -> None:
@@ -153,7 +156,7 @@ class Kernel:
             )
         )
         monitor = self.iopub.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self.exits.callback(self.iopub.disable_monitor)
+        self.exits.callback(monitor.close, 0)
         self.monitor: zmq.Socket[bytes] = monitor
         self.poller.register(monitor, zmq.POLLIN)
 
@@ -191,7 +194,7 @@ class Kernel:
 
     def not_started(self) -> LabError:
         """Return the error of a kernel that does not start."""
-        sandbox.end(self.process)
+        self.kill()
         return LabError(
             f"A kernel that should execute a submission did not start (exit code "
             f"{self.process.returncode}). Is ipykernel installed, and is there memory left?"
@@ -237,15 +240,20 @@ class Kernel:
     def run(self, code: str, seconds: float) -> Ran:
         """Execute code, for so many seconds at most, and tell how it ended."""
         began = time.monotonic()
-        sent = self.session.send(
-            self.shell, "execute_request", content=execute_request(code), header=None
-        )
-        conversation = Conversation(sent["header"]["msg_id"], Outputs(self.limits.output))
+        request = self.session.msg("execute_request", execute_request(code))
+        self.session.send(self.shell, request)
+        conversation = Conversation(request["msg_id"], Outputs(self.limits.output))
         ran = self.listen(conversation, began + seconds)
         ran.seconds = time.monotonic() - began
         ran.outputs, ran.answers = conversation.outputs.kept, conversation.answers
+        if self.is_alive and watch.full_folder(self.places):
+            ran.status, ran.message, ran.remark = "disk", FULL, FULL
+            self.kill()
         if conversation.outputs.is_cut or (conversation.is_torn and self.is_alive):
             ran.remark = ran.remark or "printed more than is kept"
+            ran.outputs.append(v4.new_output("stream", text="\n… (the rest is not kept)\n"))
+        if conversation.is_torn:
+            self.kill()  # ZeroMQ does not connect again once a message was too large
         return ran
 
     def listen(self, conversation: "Conversation", deadline: float) -> Ran:
@@ -282,12 +290,8 @@ class Kernel:
         self.peak = max(self.peak, taken.memory)
         status, words = watch.excess(taken, self.limits, self.parent_before)
         if not status and watch.full_folder(self.places):
-            return "disk", "filled the disk"
+            return "disk", FULL
         return (status, words) if status else None
-
-    def kill(self) -> None:
-        """End the kernel's processes."""
-        sandbox.end(self.process)
 
     @property
     def is_alive(self) -> bool:

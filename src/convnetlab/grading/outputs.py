@@ -7,7 +7,6 @@ whoever wrote them, are not kept.
 import base64
 import binascii
 import re
-import struct
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -134,18 +133,17 @@ def is_png(text: str) -> bool:
         return False
     if raw[:8] != SIGNATURE or raw[12:16] != b"IHDR" or len(raw) < 33:
         return False
-    width, height = struct.unpack(">II", raw[16:24])
-    return 0 < width <= PICTURE_SIDE and 0 < height <= PICTURE_SIDE and has_sound_chunks(raw)
+    width, height = int.from_bytes(raw[16:20], "big"), int.from_bytes(raw[20:24], "big")
+    return min(width, height) > 0 and max(width, height) <= PICTURE_SIDE and has_sound_chunks(raw)
 
 
 def has_sound_chunks(raw: bytes) -> bool:
     """Whether a PNG's chunks follow each other, with right checksums, to the end (ISO 15948, 5)."""
     place = len(SIGNATURE)
     while place + 12 <= len(raw):
-        (length,) = struct.unpack(">I", raw[place : place + 4])
-        end = place + 12 + length
-        body, check = raw[place + 4 : end - 4], raw[end - 4 : end]
-        if end > len(raw) or struct.pack(">I", zlib.crc32(body)) != check:
+        end = place + 12 + int.from_bytes(raw[place : place + 4], "big")
+        body, checksum = raw[place + 4 : end - 4], raw[end - 4 : end]
+        if end > len(raw) or zlib.crc32(body).to_bytes(4, "big") != checksum:
             return False
         if body[:4] == b"IEND":
             return end == len(raw)

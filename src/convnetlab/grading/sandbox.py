@@ -16,11 +16,15 @@ import platform
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import psutil
 
 import convnetlab
 from convnetlab.errors import LabError
@@ -72,17 +76,17 @@ def check_available() -> None:
     for tool, package in (("bwrap", "bubblewrap"), ("prlimit", "util-linux")):
         if shutil.which(tool) is None:
             raise LabError(
-                f"Submissions are executed in a sandbox, and its program {tool} is missing. Install "
-                f"the package {package} (`sudo apt install {package}`), or give --no-sandbox, for "
-                "notebooks that you trust as you trust your own."
+                f"Submissions are executed in a sandbox, and its program {tool} is missing. "
+                f"Install the package {package} (`sudo apt install {package}`), or give "
+                "--no-sandbox, for notebooks that you trust as you trust your own."
             )
     check_version(subprocess.run(["bwrap", "--version"], capture_output=True, text=True).stdout)
-    with sandboxed(["true"], Limits(), {}) as (process, _):
-        said = process.communicate(timeout=60)[1].decode(errors="replace").strip()
-    if process.returncode:
+    with sandboxed(["true"], Limits(), {}) as box:
+        said = box.process.communicate(timeout=60)[1].decode(errors="replace").strip()
+    if code := box.process.returncode:
         raise LabError(
-            f"The sandbox cannot be set up here: {said or process.returncode}. The system may forbid "
-            f"user namespaces (an administrator can allow them for bwrap). {INSTEAD}"
+            f"The sandbox cannot be set up here: {said or code}. The system may forbid user "
+            f"namespaces (an administrator can allow them for bwrap). {INSTEAD}"
         )
 
 
@@ -101,43 +105,65 @@ def check_version(said: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Sandbox:
+    """A command that runs in a sandbox.
+
+    Attributes:
+        process: bubblewrap's.
+        first: the number, seen from here, of the first process within: all others within end with
+            it. 0 if the sandbox could not be set up.
+    """
+
+    process: subprocess.Popen[bytes]
+    first: int
+
+    def seen_from_here(self, place: str) -> str:
+        """Return the path under which the parent finds a place in the sandbox."""
+        return f"/proc/{self.first}/root{place}"
+
+    def end(self) -> None:
+        """Kill all that is within, and wait until it is gone."""
+        # From within outwards, so that each process is waited for by the one that started it.
+        if self.process.poll() is None and self.first:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.first, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=5)
+        end(self.process)
+
+
 @contextlib.contextmanager
 def sandboxed(
     command: Sequence[str], limits: Limits, connection: Mapping[str, Any]
-) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Start a command in a sandbox.
+) -> Iterator[Sandbox]:
+    """Start a command in a sandbox, of which nothing is left afterwards.
 
     Args:
         command: program and arguments, as seen from inside.
         limits: sizes and numbers.
         connection: what stands in the kernel's connection file.
-
-    Yields:
-        The process of bubblewrap, and a file descriptor on which it tells of the first process
-        within (`first_process`). Nothing of it is left afterwards.
     """
     told, tells = os.pipe()
     files = [data_file(json.dumps(connection).encode()), data_file(filter_program())]
+    with os.fdopen(told, "rb") as telling:
+        try:
+            process = subprocess.Popen(
+                command_line(command, limits, files[0], files[1], tells),
+                env=environment(),  # the first process's can be read within, whatever is unset
+                pass_fds=(*files, tells),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        finally:
+            for descriptor in (*files, tells):
+                os.close(descriptor)
+        box = Sandbox(process, first_process(telling))
     try:
-        process = subprocess.Popen(
-            command_line(command, limits, files[0], files[1], tells),
-            env=environment(),  # the first process's can be read from inside, whatever is unset
-            pass_fds=(*files, tells),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-    except BaseException:
-        os.close(told)
-        raise
+        yield box
     finally:
-        for descriptor in (*files, tells):
-            os.close(descriptor)
-    try:
-        yield process, told
-    finally:
-        os.close(told)
-        end(process)
+        box.end()
 
 
 def data_file(content: bytes) -> int:
@@ -148,19 +174,17 @@ def data_file(content: bytes) -> int:
     return descriptor
 
 
-def first_process(told: int) -> int:
-    """Return the number of the first process within, as bubblewrap tells it.
-
-    Raises:
-        ValueError: the sandbox ended before it began.
-    """
+def first_process(telling: BinaryIO) -> int:
+    """Return the number of the first process within, as bubblewrap tells it; 0 if it does not."""
     text = b""
-    while b"}" not in text:
-        more = os.read(told, 4096)
-        if not more:
-            raise ValueError("bubblewrap did not tell")
-        text += more
-    return int(json.loads(text)["child-pid"])
+    for line in telling:
+        text += line
+        if b"}" in line:
+            break
+    try:
+        return int(json.loads(text)["child-pid"])
+    except ValueError:
+        return 0
 
 
 def command_line(
@@ -225,7 +249,7 @@ def file_arguments(limits: Limits, connection: int) -> list[str]:
     arguments = [*folders([*shown, WORK])]
     for place, source in shown.items():
         if Path(source).is_symlink() and place in SYSTEM:
-            arguments += ["--symlink", os.readlink(source), place]
+            arguments += ["--symlink", str(Path(source).readlink()), place]
         elif Path(source).exists():
             arguments += ["--ro-bind", source, place]
     for folder in hidden(package, environments()):
@@ -313,16 +337,12 @@ def settings() -> dict[str, str]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process, all that it started, and wait until they are gone."""
-    import psutil
-
+    """Kill a process and all that it started, and wait for it."""
     with contextlib.suppress(psutil.NoSuchProcess):
         root = psutil.Process(process.pid)
-        family = [*root.children(recursive=True), root]
-        for member in family:
+        for member in (*root.children(recursive=True), root):
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
-        psutil.wait_procs(family, timeout=10)
     process.wait()
     if process.stderr:
         process.stderr.close()

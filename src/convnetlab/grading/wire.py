@@ -155,7 +155,7 @@ def array_from_json(item: dict[str, Any]) -> Any:
     if dtype.kind == "b":
         return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
     if dtype.kind == "U":
-        check_letters(np.frombuffer(raw, np.dtype(np.uint32).newbyteorder(name[0])))
+        check_letters(np.frombuffer(raw, f"{name[0]}u4"))
     return np.frombuffer(raw, dtype).reshape(shape).copy()
 
 
