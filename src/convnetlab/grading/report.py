@@ -97,6 +97,8 @@ def overview(results: Sequence[Result], manual: Manual) -> dict[str, Any]:
     most = max((maximum(result.marks) for result in results), default=0.0)
     if not totals:
         return {"count": 0, "maximum": most, "plot": None}
+    unread = sum(row["count"] for row in waiting(results, manual))
+    title = f"Points of the class{f', {unread} answers unread' if unread else ''}"
     return {
         "count": len(totals),
         "maximum": most,
@@ -104,25 +106,26 @@ def overview(results: Sequence[Result], manual: Manual) -> dict[str, Any]:
         "median": statistics.median(totals),
         "lowest": min(totals),
         "highest": max(totals),
-        "plot": embedded(distribution(totals, most, "Points of the class")),
+        "plot": embedded(distribution(totals, most, title)),
     }
 
 
 def hardest(scored: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return a row an exercise, those first of whose points the class reached the smallest share.
 
-    An answer that a person has yet to read is left out of the share.
+    Left out is what a person has yet to read an answer of.
     """
     by_exercise: defaultdict[tuple[str, str], list[Scored]] = defaultdict(list)
     for it in scored:
         by_exercise[it.mark.notebook, it.mark.check].append(it)
     rows = []
     for (notebook, _), found in by_exercise.items():
-        counted = [it for it in found if it.points is not None]
-        most = maximum(it.mark for it in counted)
-        lost = [it.mark for it in counted if it.mark.state in ("unanswered", "missing")]
+        if any(it.points is None for it in found):
+            continue
+        most = maximum(it.mark for it in found)
+        lost = [it.mark for it in found if it.mark.state in ("unanswered", "missing")]
         name = found[0].mark.exercise
-        got = sum(it.points or 0.0 for it in counted) / most if most else 0.0
+        got = sum(it.points or 0.0 for it in found) / most if most else 0.0
         states = Counter(it.mark.state for it in found)
         rows.append(
             {
@@ -134,13 +137,9 @@ def hardest(scored: Sequence[Scored]) -> list[dict[str, Any]]:
                 "wrong": states["wrong"],
                 "partly": states["partly"],
                 "right": states["right"],
-                "waiting": len(found) - len(counted),
-                "count": len(found),
-                "is_known": bool(counted),
             }
         )
-    known = [row for row in rows if row["is_known"]]
-    return sorted(known, key=lambda row: row["share"].reached)
+    return sorted(rows, key=lambda row: row["share"].reached)
 
 
 def hardest_groups(scored: Sequence[Scored]) -> list[dict[str, Any]]:
