@@ -183,7 +183,8 @@ def load(source_folder: Path) -> Mapping[str, Exercise]:
 def draw(exercise: Exercise, seed: str, student: str, exercise_id: str) -> Inputs:
     """Return the calls of each group; the same arguments give the same calls, on any machine.
 
-    Each group has a generator of its own, so that a new group leaves the others as they are.
+    Each group has a generator of its own, so that a new group leaves the others as they are. (A
+    new NumPy may draw other numbers from the same generator: NEP 19.)
 
     Args:
         exercise: whose inputs.
