@@ -191,6 +191,7 @@ def leaf(statement: ast.stmt) -> Facts:
     table = symtable.symtable(source, "cell", "exec")
     assigned = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
     read = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
+    read |= {root(node.target) for node in ast.walk(statement) if isinstance(node, ast.AugAssign)}
     inner = [symbol for child in table.get_children() for symbol in symbols(child)]
     later = {s.get_name() for s in inner if s.is_global() and s.is_referenced()}
     from_within = {s.get_name() for s in inner if s.is_declared_global() and s.is_assigned()}
@@ -198,7 +199,7 @@ def leaf(statement: ast.stmt) -> Facts:
     return Facts(
         binds=frozenset(assigned | from_within | stored),
         kills=frozenset(assigned) if is_certain(statement) else frozenset(),
-        uses=frozenset(read | later),
+        uses=frozenset(read - {""} | later),
         later=frozenset(later),
     )
 
