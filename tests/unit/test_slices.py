@@ -57,6 +57,7 @@ SHAPES = {
     "match": ("match [1, 2]:\n    case [a, b]:\n        c = a\n    case _:\n        c = 0", "y = c + b"),
     "match rest": ("match {'k': 1, 'l': 2}:\n    case {'k': 1, **rest}:\n        pass", "y = rest"),
     "global": ("def f():\n    global a\n    a = 3\nb = f()", "y = (b, a)"),
+    "global by a call": ("a = 1\ndef f():\n    global a\n    a = 3\ng = f\ng()", "y = a"),
     "comprehension's own names": ("a = 2\nb = [a * i for i in range(3)]", "y = b"),
     "default": ("a = 2\ndef f(x=a):\n    return x\na = 7", "y = f()"),
     "decorator": ("def d(f):\n    return lambda: 7\n@d\ndef g():\n    return 0", "y = g()"),
