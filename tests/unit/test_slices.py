@@ -54,14 +54,20 @@ SHAPES = {
     "chain": ("a = b = 4", "y = b"),
     "annotated": ("a: int = 3", "y = a"),
     "only annotated": ("a = 3\na: int", "y = a"),
-    "match": ("match [1, 2]:\n    case [a, b]:\n        c = a\n    case _:\n        c = 0", "y = c + b"),
+    "match": (
+        "match [1, 2]:\n    case [a, b]:\n        c = a\n    case _:\n        c = 0",
+        "y = c + b",
+    ),
     "match rest": ("match {'k': 1, 'l': 2}:\n    case {'k': 1, **rest}:\n        pass", "y = rest"),
     "global": ("def f():\n    global a\n    a = 3\nb = f()", "y = (b, a)"),
     "global by a call": ("a = 1\ndef f():\n    global a\n    a = 3\ng = f\ng()", "y = a"),
     "comprehension's own names": ("a = 2\nb = [a * i for i in range(3)]", "y = b"),
     "default": ("a = 2\ndef f(x=a):\n    return x\na = 7", "y = f()"),
     "decorator": ("def d(f):\n    return lambda: 7\n@d\ndef g():\n    return 0", "y = g()"),
-    "closure": ("def f():\n    n = 3\n    def g():\n        return n + k\n    return g\nk = 4", "y = f()()"),
+    "closure": (
+        "def f():\n    n = 3\n    def g():\n        return n + k\n    return g\nk = 4",
+        "y = f()()",
+    ),
     "bound after the function": ("def f():\n    return later\nlater = 5", "y = f()"),
     "through an alias": ("def f():\n    return k\ng = [f]\nk = 1\nk = 2", "y = g[0]()"),
     "through two functions": ("def f():\n    return g()\ndef g():\n    return k\nk = 3", "y = f()"),
@@ -140,13 +146,23 @@ def test_what_nothing_needs_is_left_out():
 def test_what_a_check_binds_itself_is_not_looked_for_elsewhere():
     cells = [
         ("one", "right, n = train()"),
-        ("check-a", "for right, n in [(1, 2)]:\n    mine = right / n\n    assert mine\nn = 3\nassert n"),
+        (
+            "check-a",
+            "for right, n in [(1, 2)]:\n    mine = right / n\n    assert mine\nn = 3\nassert n",
+        ),
     ]
     assert list(needed(notebook(*cells))) == ["check-a"]
 
 
 def test_exercises_are_taken_whole_even_if_they_do_not_parse():
-    cells = [("one", "x = (", ), ("answer-a", "def f(:"), ("check-a", "assert f(1)")]
+    cells = [
+        (
+            "one",
+            "x = (",
+        ),
+        ("answer-a", "def f(:"),
+        ("check-a", "assert f(1)"),
+    ]
     assert needed(notebook(*cells)) == {"answer-a": "def f(:", "check-a": "assert f(1)"}
 
 
@@ -207,4 +223,3 @@ def test_of_the_stages_only_a_little_is_needed(stage):
     assert list(found) == [name for name in code if name in found]
     text = "\n".join(found.values())
     assert ".fit(" not in text and "figures." not in text and "run_here.figure" not in text
-
