@@ -33,7 +33,8 @@ PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "
 LARGEST_MESSAGE = 8 * 2**20  # bytes, of one part
 MOST_WAITING = 16  # messages that ZeroMQ holds for us
 LOOK = 0.2  # seconds between looks at what the kernel takes
-GRACE = 2.0  # seconds from an interrupt to the end
+GRACE = 1.0  # seconds from an interrupt to the end
+PATIENCE = 2.0  # seconds for outputs to come after the reply
 START = 90.0  # seconds that a kernel may take to start
 FULL = "filled the disk"
 SCHEME = {"signature_scheme": "hmac-sha256", "kernel_name": "convnetlab"}
@@ -335,7 +336,7 @@ class Conversation:
         """Whether the reply is there and all outputs are; those may have got lost."""
         if self.reply is None:
             return False
-        patience = 0.3 if self.is_torn else GRACE
+        patience = 0.3 if self.is_torn else PATIENCE
         return self.is_idle or time.monotonic() > self.replied_at + patience
 
 
