@@ -1,8 +1,10 @@
 """The command line: thin, and quick to start; every command imports what it needs when it runs."""
 
+import contextlib
 import functools
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -37,6 +39,23 @@ class Commands(click.Group):
             context.exit(130)
 
 
+@contextlib.contextmanager
+def for_instructors(what: str) -> Iterator[None]:
+    """Import what a student's release does not have; a `LabError` there.
+
+    Raises:
+        LabError: the module is left out here.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("convnetlab."):
+            raise
+        raise LabError(
+            f"`convnetlab {what}` is for instructors and not part of a student's release."
+        ) from None
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="convnetlab")
@@ -55,6 +74,36 @@ def start(folder: Path | None, update: bool) -> None:
     made = student.start(folder or paths.root_folder() / "work", update)
     for path in made:
         click.echo(path)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=None, required=False)
+def check(folder: Path | None) -> None:
+    """Check the notebooks in FOLDER (work/) before they are handed in; nothing is changed.
+
+    Each runs from top to bottom in a fresh kernel, in a temporary folder, on few pictures. Exit
+    code 1: an answer is wrong, a cell breaks, or a notebook is missing or damaged. What is not
+    answered yet is listed, with exit code 0.
+    """
+    from convnetlab import check, paths
+
+    if not check.check(folder or paths.root_folder() / "work", say=click.echo):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+def release(out: Path) -> None:
+    """Write the lab as students get it, without answers, into OUT; keep what it was made from.
+
+    OUT is new, empty, or a release in which nothing was changed. The graded notebooks and their
+    hidden tests are kept in runs/releases/, so that submissions are graded against their own.
+    """
+    with for_instructors("release"):
+        from convnetlab.release import release
+
+    stamp = release(out)
+    click.echo(f"{out}: release {stamp}, ready to be zipped.")
 
 
 @main.command()

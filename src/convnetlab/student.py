@@ -4,9 +4,10 @@ import bisect
 import copy
 import functools
 import hashlib
+import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -15,13 +16,13 @@ from nbformat import NotebookNode
 from convnetlab import __version__
 from convnetlab.errors import LabError
 from convnetlab.handoff import write_atomically
-from convnetlab.notebooks import read, tags
-from convnetlab.paths import notebooks_folder
+from convnetlab.notebooks import MAY_RAISE, read, tags
+from convnetlab.paths import STAGES, notebooks_folder
 
 TO_DO = "# YOUR CODE HERE"
 STUB = f'{TO_DO}\nraise NotImplementedError("Write your answer here instead of this line.")'
-MAY_RAISE = "raises-exception"
 SOLUTION = {"nbgrader": {"solution": True}}
+HIDDEN_TESTS = "hidden_tests.py"  # beside the source notebooks; no student ever gets it
 
 
 def start(folder: Path, update: bool = False) -> list[Path]:
@@ -46,7 +47,7 @@ def start(folder: Path, update: bool = False) -> list[Path]:
         if not any(part.startswith(".") for part in path.relative_to(source_folder).parts)
     )
     if folder.resolve() == source_folder.resolve():
-        raise LabError(f"{folder} holds the notebooks with solutions. Choose another folder.")
+        raise LabError(f"{folder} holds the lab's own notebooks. Choose another folder for copies.")
     if folder.exists() and not folder.is_dir():
         raise LabError(f"{folder} is a file, expected a folder.")
     there = [name for name in sources if (folder / name).exists()]
@@ -57,8 +58,9 @@ def start(folder: Path, update: bool = False) -> list[Path]:
             "and keep your answers."
         )
     copies = {}
+    stamp = source_stamp(source_folder)
     for name in sources:
-        copies[name] = student_copy(read(source_folder / name))
+        copies[name] = given(source_folder / name, stamp)
         if name in there:
             copies[name] = merge(copies[name], own_copy(folder / name))
     if there:
@@ -68,12 +70,46 @@ def start(folder: Path, update: bool = False) -> list[Path]:
     return [folder / name for name in sources]
 
 
-def student_copy(source: NotebookNode) -> NotebookNode:
+def given(path: Path, stamp: str) -> NotebookNode:
+    """Return the student's copy of a source notebook; of one that is such a copy, itself.
+
+    Args:
+        path: a notebook with solutions; or, in a student's release, without.
+        stamp: of the source, for a copy that is made now.
+    """
+    notebook = read(path)
+    return notebook if "convnetlab" in notebook.metadata else student_copy(notebook, stamp)
+
+
+def source_stamp(folder: Path) -> str:
+    """Return a short hash of what is graded: the four stage notebooks and their hidden tests.
+
+    Outputs, counts and what editors keep in a notebook's metadata do not matter. Notebooks without
+    solutions keep the stamp of those that they were made from.
+    """
+    notebooks = [read(folder / f"{stage}.ipynb") for stage in STAGES]
+    if "convnetlab" in notebooks[0].metadata:
+        return str(notebooks[0].metadata["convnetlab"].get("source", ""))
+    hidden = folder / HIDDEN_TESTS
+    content = [
+        [
+            [cell.id, cell.cell_type, cell.source, cell.get("attachments", {})]
+            + [cell.metadata.get(name) for name in ("nbgrader", "tags")]
+            for cell in notebook.cells
+        ]
+        for notebook in notebooks
+    ]
+    tests = hidden.read_text("utf-8") if hidden.is_file() else ""
+    return fingerprint(json.dumps([content, tests], sort_keys=True))
+
+
+def student_copy(source: NotebookNode, stamp: str = "") -> NotebookNode:
     """Return a notebook without solutions and outputs, in which Run All reaches the end.
 
     Solutions are cut by nbgrader's ClearSolutions. A literal that has a placeholder (`name = ...`)
     above its solution gets a comment in its place, a function a line that raises. Each cell is
-    stamped with a hash of what the student was given, so that an answer can be told.
+    stamped with a hash of what the student was given, so that an answer can be told; the notebook
+    with the version, and with `stamp`, by which grading finds the source that it was made from.
     """
     notebook = copy.deepcopy(source)
     for cell in notebook.cells:
@@ -82,10 +118,14 @@ def student_copy(source: NotebookNode) -> NotebookNode:
         settings = cell.metadata.get("nbgrader", {})
         if settings.get("solution"):
             cell.source = without_solution(cell.cell_type, cell.source)
+            if cell.cell_type == "markdown":
+                cell.pop("attachments", None)  # pictures of the answer
         cell.metadata["convnetlab"] = {"given": fingerprint(cell.source)}
         if cell.cell_type == "code" and (settings.get("solution") or settings.get("grade")):
             cell.metadata["tags"] = [*tags(cell), MAY_RAISE]
-    notebook.metadata["convnetlab"] = {"version": __version__}
+    kept = ("kernelspec", "language_info")  # sliders' states would tell what solutions showed
+    notebook.metadata = NotebookNode({k: v for k, v in notebook.metadata.items() if k in kept})
+    notebook.metadata["convnetlab"] = {"version": __version__, "source": stamp}
     return notebook
 
 
@@ -98,11 +138,31 @@ def without_solution(cell_type: str, source: str) -> str:
     cutter = ClearSolutions(
         code_stub={"python": TO_DO if has_placeholder else STUB},
         text_stub="YOUR ANSWER HERE",
-        enforce_metadata=False,
     )
     cell = nbformat.from_dict({"cell_type": cell_type, "source": source, "metadata": SOLUTION})
     cutter.preprocess_cell(cell, {"language": "python"}, 0)
     return str(cell.source)
+
+
+def solutions(source: NotebookNode) -> dict[str, str]:
+    """Return the answers in a notebook with solutions as a student would write them, by cell id."""
+    return {
+        cell.id: "\n".join(
+            line
+            for line in cell.source.split("\n")
+            if "BEGIN SOLUTION" not in line and "END SOLUTION" not in line
+        )
+        for cell in source.cells
+        if is_answer(cell)
+    }
+
+
+def answer(student_copy: NotebookNode, answers: Mapping[str, str]) -> NotebookNode:
+    """Return a student's copy with answers, by the ids of their cells, written into it."""
+    answered = copy.deepcopy(student_copy)
+    for cell in answered.cells:
+        cell.source = answers.get(cell.id, cell.source)
+    return answered
 
 
 def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:

@@ -65,8 +65,10 @@ def test_every_cell_parses_and_only_exercises_may_raise(work, stage):
 def test_the_copy_is_stamped_and_the_source_is_not(work):
     from convnetlab import __version__
 
+    stamp = {"version": __version__, "source": student.source_stamp(notebooks_folder())}
+    assert len(stamp["source"]) == 16
     for stage in STAGES:
-        assert read(work / f"{stage}.ipynb").metadata["convnetlab"] == {"version": __version__}
+        assert read(work / f"{stage}.ipynb").metadata["convnetlab"] == stamp
         assert "convnetlab" not in SOURCES[stage].metadata
         assert "raises-exception" not in str(SOURCES[stage])
 
@@ -83,7 +85,7 @@ def test_an_existing_copy_is_left_alone(work):
 
 
 def test_the_source_folder_a_file_and_a_foreign_notebook_are_refused(tmp_path):
-    with pytest.raises(LabError, match="with solutions"):
+    with pytest.raises(LabError, match="the lab's own notebooks"):
         student.start(notebooks_folder(), update=True)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(LabError, match="is a file"):

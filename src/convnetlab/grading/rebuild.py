@@ -68,6 +68,7 @@ def as_given(source: NotebookNode) -> NotebookNode:
             cell.outputs, cell.execution_count = [], None
         if is_answer(cell):
             cell.source = without_solution(cell.cell_type, cell.source)
+            cell.pop("attachments", None)  # pictures of the answer
     return notebook
 
 
