@@ -35,7 +35,7 @@ def submission(source_folder, answers="all", added=(), stamp=""):
 
 
 def partial(source_folder, names):
-    """The notebooks of a student who answered the named exercises alone, as the instructor would."""
+    """The notebooks of a student who answered only the named exercises, and those right."""
     known = {}
     for source in source_notebooks(source_folder).values():
         known |= solutions(source)
@@ -88,7 +88,8 @@ LAYOUTS = {
 def zipped(files, day=1):
     """A zip with these files ({path: bytes}), all changed on one day of May 2026."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         for path, content in files.items():
-            archive.writestr(zipfile.ZipInfo(path, (2026, 5, day, 12, 0, 0)), content)
+            info = zipfile.ZipInfo(path, (2026, 5, day, 12, 0, 0))
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

@@ -602,7 +602,7 @@ NOTEBOOKS = st.fixed_dictionaries(
 
 
 @given(NOTEBOOKS)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_whatever_notebook_comes_in_the_instructors_comes_out(content):
     rebuilt = rebuild(SOURCE, json.dumps(content).encode(), "lab")
     assert_is_the_instructors(rebuilt)
