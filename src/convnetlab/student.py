@@ -174,9 +174,11 @@ def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:
     that it followed.
     """
     merged = copy.deepcopy(new)
+    given = {cell.id: cell.source for cell in new.cells}
 
     def keep(cell: NotebookNode, match: NotebookNode | None) -> NotebookNode | None:
-        if not is_own(cell) or (match is not None and cell.source == match.source):
+        there = () if match is None else (match.source, given[match.id])
+        if not is_own(cell) or cell.source in there:
             return None
         kept = copy.deepcopy(cell)
         kept.id = nbformat.v4.new_code_cell().id
@@ -188,7 +190,10 @@ def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:
             kept = nbformat.v4.new_raw_cell(cell.source, id=kept.id)
         return kept
 
-    weave(merged, old.cells, pair(merged.cells, old.cells), lambda cell, _: is_own(cell), keep)
+    def holds_answer(cell: NotebookNode, match: NotebookNode) -> bool:
+        return is_own(cell) and cell.source != match.source
+
+    weave(merged, old.cells, pair(merged.cells, old.cells), holds_answer, keep)
     return merged
 
 

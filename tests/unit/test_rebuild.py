@@ -314,6 +314,18 @@ def test_of_copied_cells_the_first_answer_counts(offset, other):
     assert own_cells(rebuilt) == left
 
 
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_copied_stub_is_no_cell_of_the_students_own_where_metadata_was_stripped(offset):
+    notebook = copy_with()
+    twin = twin_of(cell_of(notebook, "double"), STUB)
+    notebook.cells.insert(place_of(notebook, "double") + offset, twin)
+    for cell in notebook.cells:
+        del cell.metadata["convnetlab"]
+    rebuilt = rebuilt_from(notebook)
+    assert cell_of(rebuilt.notebook, "double").source == ANSWERS["double"]
+    assert not own_cells(rebuilt)
+
+
 def test_a_copied_check_is_there_once():
     notebook = copy_with()
     check = cell_of(notebook, "double-check")
@@ -547,8 +559,9 @@ def test_an_id_of_the_students_own_cells_is_never_one_of_ours():
 def test_the_stamp_is_read_from_whatever_was_handed_in():
     assert stamp_of(as_bytes(copy_with())) == "stamp-1"
     assert stamp_of(as_bytes(SOURCE)) == stamp_of(None) == stamp_of(b"{") == ""
-    odd = {**copy_with(), "metadata": {"convnetlab": {"source": ["x"]}}}
-    assert stamp_of(as_bytes(odd)) == ""
+    for value in (["x"], "../../elsewhere", "a/b", "", "a" * 65, "\ud800", 5):
+        odd = {**copy_with(), "metadata": {"convnetlab": {"source": value}}}
+        assert stamp_of(as_bytes(odd)) == "", "it becomes a folder's name"
 
 
 VALUES = st.recursive(

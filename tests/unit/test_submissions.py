@@ -9,11 +9,11 @@ import unicodedata
 import zipfile
 import zlib
 
-import made_up_class
+import made_up_submissions
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_class import zipped
+from made_up_submissions import zipped
 from nbformat.v4 import new_code_cell, new_notebook
 
 from convnetlab.errors import LabError
@@ -56,9 +56,9 @@ EXPECTED = {"Ada_Lovelace": CLASS["Ada Lovelace"], "José_Ñandú": CLASS["José
 EXPECTED["王小明"] = CLASS["王小明"]
 
 
-@pytest.mark.parametrize("layout", made_up_class.LAYOUTS)
+@pytest.mark.parametrize("layout", made_up_submissions.LAYOUTS)
 def test_every_layout_is_found(tmp_path, layout):
-    made_up_class.write(tmp_path / "class", CLASS, layout)
+    made_up_submissions.write(tmp_path / "class", CLASS, layout)
     collected = found(tmp_path / "class")
     assert not any(each.remarks for each in collected.values())
     if layout == "canvas":
@@ -72,10 +72,10 @@ def test_every_layout_is_found(tmp_path, layout):
 
 
 @pytest.mark.parametrize("wrapper", ["", "submissions/", "download/submissions/"])
-@pytest.mark.parametrize("layout", made_up_class.LAYOUTS)
+@pytest.mark.parametrize("layout", made_up_submissions.LAYOUTS)
 def test_every_layout_is_found_in_one_zip(tmp_path, layout, wrapper):
     folder = tmp_path / "class"
-    made_up_class.write(folder, CLASS, layout)
+    made_up_submissions.write(folder, CLASS, layout)
     paths = [path for path in folder.rglob("*") if path.is_file()]
     files = {wrapper + path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     (tmp_path / "all.zip").write_bytes(zipped(files))
@@ -90,7 +90,7 @@ def test_layouts_are_mixed_in_one_folder(tmp_path):
         "canvas": "Cem",
         "nbgrader": "Nia",
     }.items():
-        made_up_class.write(tmp_path, {name: {ONE: name.encode()}}, layout)
+        made_up_submissions.write(tmp_path, {name: {ONE: name.encode()}}, layout)
     download = {"Max_77_assignsubmission_file_/01_load_preprocess.ipynb": b"Max"}
     put(tmp_path, {"CS101-lab 3-998877.zip": zipped(download)})
     expected = {name: {ONE: name.encode()} for name in ("Fay", "Zoe", "Mia", "Nia", "Max")}
@@ -203,7 +203,7 @@ IDS = {name: cell_ids(source) for name, source in SOURCES.items()}
 
 
 def test_renamed_and_mixed_up_notebooks_are_recognised_by_their_cells(tmp_path):
-    work = made_up_class.submission(notebooks_folder(), {})
+    work = made_up_submissions.submission(notebooks_folder(), {})
     put(tmp_path, {"ada/Untitled.ipynb": work[ONE], "ada/final.ipynb": work[TWO]})
     put(tmp_path, {f"bob/{ONE}.ipynb": work[TWO], f"bob/{TWO}.ipynb": work[ONE]})
     collected = found(tmp_path, ids=IDS)
@@ -214,7 +214,7 @@ def test_renamed_and_mixed_up_notebooks_are_recognised_by_their_cells(tmp_path):
 
 
 def test_notebooks_of_ones_own_are_no_stage(tmp_path):
-    work = made_up_class.submission(notebooks_folder(), {})
+    work = made_up_submissions.submission(notebooks_folder(), {})
     side_trip = (notebooks_folder() / "further" / "networks.ipynb").read_bytes()
     own = str(new_notebook(cells=[new_code_cell("1", id="title")])).encode()
     put(tmp_path, {f"ada/{ONE}.ipynb": work[ONE], "ada/further/networks.ipynb": side_trip})
@@ -688,8 +688,8 @@ def test_no_damage_breaks_a_zip(tmp_path_factory, data):
 
 
 def test_nothing_in_the_folder_changes(tmp_path):
-    made_up_class.write(tmp_path, CLASS, "zips")
-    made_up_class.write(tmp_path, CLASS, "moodle")
+    made_up_submissions.write(tmp_path, CLASS, "zips")
+    made_up_submissions.write(tmp_path, CLASS, "moodle")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     found(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

@@ -137,7 +137,7 @@ def collect(
     wanted = Wanted(notebooks, distinctive(ids or {}))
     aside: list[str] = []
     with contextlib.ExitStack() as stack:
-        items = class_items(folder, stack, aside)
+        items = class_items(folder, stack)
         bundles = assign(unwrap(items, folder.is_file()), aside)
         for owner, bundle in bundles.items():
             Search(bundle, wanted, owner.system == "canvas").through(bundle.items)
@@ -163,7 +163,7 @@ def nothing_found(
 # What is there, and whose it is
 
 
-def class_items(folder: Path, stack: contextlib.ExitStack, aside: list[str]) -> list[Item]:
+def class_items(folder: Path, stack: contextlib.ExitStack) -> list[Item]:
     """List all files of a class; archives of the whole class are opened until `stack` closes.
 
     Raises:

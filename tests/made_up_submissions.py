@@ -1,4 +1,4 @@
-"""A class that nobody taught: submissions written in the layouts that instructors get."""
+"""Submissions that nobody handed in, written in the layouts that instructors get."""
 
 import io
 import zipfile
