@@ -7,7 +7,7 @@ import functools
 import itertools
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nbformat import NotebookNode
 
@@ -42,7 +42,8 @@ def rebuild(
     matches = match(notebook.cells, handed.cells)
     remarks = [*handed.remarks, *compare(notebook.cells, handed, matches, stamp)]
     remarks += rescue(notebook.cells, handed.cells, matches)
-    answers = weave(notebook, handed.cells, matches, holds_answer, own_cell)
+    keep = functools.partial(own_cell, given={cell.id: text_of(cell) for cell in notebook.cells})
+    answers = weave(notebook, handed.cells, matches, holds_answer, keep)
     remarks += [*borrowed(handed.cells, answers), *number_own_cells(notebook)]
     states = {}
     for number, cell in enumerate(source.cells):
@@ -68,6 +69,7 @@ def as_given(source: NotebookNode) -> NotebookNode:
             cell.outputs, cell.execution_count = [], None
         if is_answer(cell):
             cell.source = without_solution(cell.cell_type, cell.source)
+            cell.pop("attachments", None)  # pictures of the answer
     return notebook
 
 
@@ -154,10 +156,20 @@ def by_place(
     return found
 
 
-def own_cell(cell: NotebookNode, ours: NotebookNode | None) -> NotebookNode | None:
-    """Return what the student's cell becomes that is no answer that counts, or None."""
+def own_cell(
+    cell: NotebookNode, ours: NotebookNode | None, given: Mapping[str, str]
+) -> NotebookNode | None:
+    """Return what a cell becomes that is no answer that counts; None if the student wrote nothing.
+
+    Args:
+        cell: the student's.
+        ours: the cell that it is a version of, with its answer, if there is one.
+        given: the text of each of our cells without answers, by its id.
+    """
     is_changed = ours is not None or "convnetlab" in cell.metadata
-    if not is_own(cell) or (ours is not None and is_same(cell, ours)):
+    if not is_own(cell):
+        return None
+    if ours is not None and (is_same(cell, ours) or text_of(cell) == given[ours.id]):
         return None
     kept = NotebookNode(
         cell_type=cell.cell_type,

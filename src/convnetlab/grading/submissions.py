@@ -137,7 +137,7 @@ def collect(
     wanted = Wanted(notebooks, distinctive(ids or {}))
     aside: list[str] = []
     with contextlib.ExitStack() as stack:
-        items = class_items(folder, stack, aside)
+        items = class_items(folder, stack)
         bundles = assign(unwrap(items, folder.is_file()), aside)
         for owner, bundle in bundles.items():
             Search(bundle, wanted, owner.system == "canvas").through(bundle.items)
@@ -163,7 +163,7 @@ def nothing_found(
 # What is there, and whose it is
 
 
-def class_items(folder: Path, stack: contextlib.ExitStack, aside: list[str]) -> list[Item]:
+def class_items(folder: Path, stack: contextlib.ExitStack) -> list[Item]:
     """List all files of a class; archives of the whole class are opened until `stack` closes.
 
     Raises:
@@ -223,6 +223,11 @@ def is_wrapped(items: Sequence[Item], is_archive_of_class: bool) -> bool:
     files = {item.parts[1] for item in items if len(item.parts) == 2}
     if "submitted" in folders or tops == {"submitted"}:
         return True
+    if files and all(map(CANVAS.fullmatch, files)):
+        return not folders
+    if len(folders) == 1 and not files:
+        deeper = [replace(item, parts=item.parts[1:]) for item in items if len(item.parts) > 1]
+        return is_wrapped(deeper, is_archive_of_class)
     students = {name for name in folders if not LAB_FOLDERS.fullmatch(name)}
     students |= {name for name in files if is_archive_of_class and is_archive(name)}
     return len(students) > 1 and not any(name.lower().endswith(NOTEBOOKS) for name in files)
