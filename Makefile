@@ -15,7 +15,7 @@ NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.*' | sort)
 TEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 BROWSER = $(shell command -v chromedriver)
 
-.PHONY: help setup run test lab notebooks strip results select bench check
+.PHONY: help setup run test lab notebooks strip coverage results select bench check
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ notebooks: $(READY)  ## re-execute the source notebooks and record the outputs t
 
 strip: $(READY)  ## strip the outputs that are not compared from the notebooks
 	$(STRIP) $(NOTEBOOKS)
+
+coverage: $(READY)  ## write docs/coverage.md: which cell explains and practises which concept
+	$(BIN)/python docs/make_coverage.py
 
 results: $(READY)  ## train again what the notebooks and the README show from data/results/ (an hour)
 	$(BIN)/convnetlab run --run results

@@ -52,6 +52,11 @@ def test_no_solution_is_left_in_any_form(work, stage):
     assert [cell.id for cell in notebook.cells] == [cell.id for cell in SOURCES[stage].cells]
 
 
+def test_students_get_notebooks_and_nothing_else(work):
+    assert (notebooks_folder() / "hidden_tests.py").is_file()
+    assert {path.suffix for path in work.rglob("*") if path.is_file()} == {".ipynb"}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_cell_parses_and_only_exercises_may_raise(work, stage):
     for cell in read(work / f"{stage}.ipynb").cells:
