@@ -16,11 +16,11 @@ from convnetlab.grading.records import Limits
 QUICK = Limits(seconds=3)
 
 
-def run(submissions, grades, source, workers=2, **settings):
+def run(submissions, grades, source, workers=2, scheduler=None, **settings):
     """Grade, and return the lines of progress."""
     told = []
-    settings = {"limits": QUICK, **settings}
-    grade(submissions, grades, source, Settings(**settings), workers, say=told.append)
+    chosen = Settings(**{"limits": QUICK, **settings})
+    grade(submissions, grades, source, chosen, workers, scheduler, say=told.append)
     return told
 
 
@@ -78,7 +78,7 @@ def graded(source, tmp_path_factory):
             "triple": "def triple(x):\n    return x",
         },
     )
-    hand_in(source, submissions / "Ζωή 学生", **SOLUTIONS)
+    hand_in(source, submissions / "Ζωή_学生", **SOLUTIONS)
     told = run(submissions, place / "grades", source)
     return place, told
 
@@ -86,7 +86,7 @@ def graded(source, tmp_path_factory):
 def test_full_marks_nothing_and_exact_partial_credit(graded):
     place, told = graded
     found = points(place / "grades")
-    assert found["ada"] == FULL == found["Ζωή 学生"]
+    assert found["ada"] == FULL == found["Ζωή_学生"]
     assert found["blank"] == NOTHING
     assert found["half"] == FULL | {"double": 1, "is_even": 0}
     assert found["wrong"] == NOTHING
@@ -97,7 +97,7 @@ def test_full_marks_nothing_and_exact_partial_credit(graded):
 def test_what_comes_out(graded):
     place, _ = graded
     grades = place / "grades"
-    assert rows(grades).keys() == {"ada", "blank", "half", "wrong", "Ζωή 学生"}
+    assert rows(grades).keys() == {"ada", "blank", "half", "wrong", "Ζωή_学生"}
     for student in rows(grades):
         assert (grades / "feedback" / f"{student}.html").is_file()
         executed = grades / "autograded" / student / "convnetlab" / "01_numbers.ipynb"

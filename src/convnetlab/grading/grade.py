@@ -386,13 +386,8 @@ def write_all(out: Path, newest: Assignment, found: list[Submission], about: rep
     All students of whom something is kept are in them, those of earlier gradings included.
     """
     kept = {name: there for name in store.students(out) if (there := store.load(out, name))}
-    handed_in = {submission.student: submission for submission in found}
-    results = [
-        replace(there.result, submission=handed_in.get(name, there.result.submission))
-        for name, there in kept.items()
-    ]
-    fresh = [result for result in results if result.submission.student in handed_in]
-    remarks = gradebook.write(out, newest.notebooks, fresh)
+    results = [there.result for there in kept.values()]
+    remarks = gradebook.write(out, newest.notebooks, results, found)
     manual = gradebook.manual_scores(out)
     tables.write(out, results, manual)
     feedback.write(out, results, manual)
