@@ -4,15 +4,18 @@ They run as grading runs them, as far as a student's machine can: from top to bo
 own parameters and checks, few pictures, in a folder that holds no other file of the student's.
 """
 
+import asyncio
 import contextlib
 import copy
 import logging
 import re
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -29,7 +32,7 @@ SIGNS = {"right": "✓", "wrong": "✗", "missing": "✗", "unanswered": "–", 
 HINTS = {
     "NameError": "In a fresh kernel a name is there only once a cell above has made it. Is that "
     "cell deleted, or does it stand below?",
-    "ModuleNotFoundError": "Only the notebooks are handed in, and only the lab's packages are there.",
+    "ModuleNotFoundError": "Only the notebooks are handed in; there is the lab, and nothing else.",
     "FileNotFoundError": "Only the notebooks are handed in: no other file of yours is there.",
 }
 LAST = (
@@ -117,18 +120,70 @@ def check(folder: Path, say: Say = print) -> bool:
     source = notebooks_folder()
     stamp = source_stamp(source)
     found = []
-    with temporary_runs() as place:
+    with temporary_runs() as place, Kernels(place, len(STAGES)) as kernels:
         for number, stage in enumerate(STAGES):
-            say(f"{stage} runs in a fresh kernel …")
+            say(f"{stage} …")
             lab = given(source / f"{stage}.ipynb", stamp)
-            checked = check_notebook(folder / f"{stage}.ipynb", lab, place, say)
+            checked = check_notebook(folder / f"{stage}.ipynb", lab, kernels, say)
             found.append(checked)
             for line in checked.lines():
                 say(line)
-            stand_in(lab, stage, any_left(folder, number), place, say)
+            stand_in(lab, stage, any_left(folder, number), kernels, say)
     states = [exercise.state for checked in found for exercise in checked.exercises]
     say(f"All together: {counted(states)}. {LAST}")
     return all(checked.is_fine for checked in found)
+
+
+class Kernels:
+    """Fresh kernels, one after the other; the next one loads TensorFlow while this one works."""
+
+    def __init__(self, place: Path, count: int) -> None:
+        """Start them in the folder `place`; so many will be asked for, and seldom more."""
+        self.place, self.count = place, count
+        self.started: list[tuple[Any, Any]] = []  # the manager, a client that asked it to load
+        self.is_taken = False  # the first of them
+
+    def __enter__(self) -> "Kernels":
+        """Start the first one."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop those that are left."""
+        while self.started:
+            self.stop()
+
+    def take(self) -> Any:
+        """Return a kernel that nothing has run in; the one before is stopped."""
+        if self.is_taken:
+            self.stop()
+        self.is_taken = True
+        self.count -= 1
+        while not self.started or (self.count > 0 and len(self.started) < 2):
+            self.start()
+        return self.started[0][0]
+
+    def start(self) -> None:
+        """Start one."""
+        from jupyter_client.manager import AsyncKernelManager
+        from jupyter_core.utils import run_sync
+
+        manager = AsyncKernelManager(kernel_name="python3")
+        quiet = ["--IPKernelApp.log_level=CRITICAL", "--HistoryManager.enabled=False"]
+        run_sync(manager.start_kernel)(cwd=str(self.place), extra_arguments=quiet)
+        client = manager.blocking_client()
+        client.start_channels()
+        client.execute("import convnetlab.backend", silent=True, store_history=False)
+        self.started.append((manager, client))
+
+    def stop(self) -> None:
+        """Stop the first one."""
+        from jupyter_core.utils import run_sync
+
+        manager, client = self.started.pop(0)
+        client.stop_channels()
+        if manager.has_kernel:
+            run_sync(manager.shutdown_kernel)(now=True)
 
 
 @contextlib.contextmanager
@@ -138,13 +193,16 @@ def temporary_runs() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(
         prefix="convnetlab-check-", ignore_cleanup_errors=True
     ) as name:
-        place = Path(name) / "work"
+        place, own = Path(name) / "work", Path(name) / "temporary"
         place.mkdir()
+        own.mkdir()  # a kernel that is killed does not clean up
         with environment(
             CONVNETLAB_RUNS=str(Path(name) / "runs"),
             CONVNETLAB_DATA=data,
             CONVNETLAB_HEADLESS="1",
             CONVNETLAB_SMOKE="1",
+            TMPDIR=str(own),
+            TEMP=str(own),
         ):
             yield place
 
@@ -154,7 +212,7 @@ def any_left(folder: Path, number: int) -> bool:
     return any((folder / f"{stage}.ipynb").is_file() for stage in STAGES[number + 1 :])
 
 
-def stand_in(lab: NotebookNode, stage: str, is_needed: bool, place: Path, say: Say) -> None:
+def stand_in(lab: NotebookNode, stage: str, is_needed: bool, kernels: Kernels, say: Say) -> None:
     """Run the lab's own notebook if the student's did not hand on what later stages need."""
     lacking = [
         name
@@ -166,16 +224,16 @@ def stand_in(lab: NotebookNode, stage: str, is_needed: bool, place: Path, say: S
             f"  ! It did not hand on {', '.join(lacking)}, which later stages need. So that they "
             "can be checked, the lab's own notebook runs in its place …"
         )
-        run(copy.deepcopy(lab), parameters(lab), place, lambda line: None)
+        run(copy.deepcopy(lab), parameters(lab), kernels, lambda line: None)
 
 
-def check_notebook(path: Path, lab: NotebookNode, place: Path, say: Say) -> Checked:
+def check_notebook(path: Path, lab: NotebookNode, kernels: Kernels, say: Say) -> Checked:
     """Run a student's notebook, and compare it with the lab's.
 
     Args:
         path: the student's file.
         lab: the copy that students are given.
-        place: the kernel's working folder.
+        kernels: where it runs.
         say: gets a line of progress now and then.
     """
     if not path.exists():
@@ -184,23 +242,19 @@ def check_notebook(path: Path, lab: NotebookNode, place: Path, say: Say) -> Chec
         mine = read(path)
         nbformat.validate(mine)
     except (LabError, nbformat.ValidationError, AttributeError, KeyError, TypeError) as error:
-        told = f"{path} is damaged, and nothing in it can be graded: {one_line(str(error))}"
+        told = f"It is damaged, and nothing in it can be graded: {one_line(str(error))}"
         return Checked(path.stem, broken=(told,))
     exercises = exercises_of(lab)
     if not any(copies_of(exercise.solution, mine) for exercise in exercises):
-        told = f"{path} has no exercise of {path.stem}: it is another notebook."
+        told = f"{path} has none of its exercises: it is another notebook."
         return Checked(path.stem, broken=(told,))
     notes = tuple(remarks(mine, lab, exercises))
     names = {cell.id: called(number, cell) for number, cell in enumerate(mine.cells, start=1)}
     restore_checks(mine, exercises)
     start = time.perf_counter()
-    stopped = run(mine, parameters(lab), place, say)
+    stopped = run(mine, parameters(lab), kernels, say)
     seconds = time.perf_counter() - start
-    broken = [
-        f"{names[cell.id]} is no exercise, and breaks: {error}"
-        for cell, error in broken_cells(mine, exercises)
-        if cell.id in names
-    ]
+    broken = list(broken_cells(mine, exercises, names))
     if stopped:
         broken.append(f"{names.get(stopped[0], 'A cell')} {stopped[1]}")
     outcomes = tuple(outcome(exercise, mine) for exercise in exercises)
@@ -272,11 +326,16 @@ def remarks(mine: NotebookNode, lab: NotebookNode, exercises: Sequence[Asked]) -
                 f"{asked.title}: its cell is there {len(copies)} times. Grading takes the first "
                 "that holds an answer, in the place of the lab's cell. Delete the others."
             )
-        checks = copies_of(asked.check, mine) if asked.check else []
-        if copies and asked.check and not checks:
-            yield f"{asked.title}: its check was deleted. Grading puts it back, and so does this."
-        elif any(is_answered(check, asked.check) for check in checks):
-            yield f"{asked.title}: its check was changed. Grading takes the lab's, and so does this."
+        if copies and asked.check and (what := state_of_check(asked.check, mine)):
+            yield f"{asked.title}: its check was {what}. Grading takes the lab's; so did this."
+
+
+def state_of_check(check: NotebookNode, mine: NotebookNode) -> str:
+    """Return whether a check was "deleted" or "changed", else ""."""
+    copies = copies_of(check, mine)
+    if any(is_answered(copy, check) for copy in copies):
+        return "changed"
+    return "" if copies else "deleted"
 
 
 def restore_checks(mine: NotebookNode, exercises: Sequence[Asked]) -> None:
@@ -296,14 +355,14 @@ def restore_checks(mine: NotebookNode, exercises: Sequence[Asked]) -> None:
 
 
 def run(
-    notebook: NotebookNode, values: Mapping[str, Literal], place: Path, say: Say
+    notebook: NotebookNode, values: Mapping[str, Literal], kernels: Kernels, say: Say
 ) -> tuple[str, str] | None:
     """Execute a notebook in a fresh kernel, whatever its cells raise; its outputs are new.
 
     Args:
         notebook: changed in place: it gets a cell with the parameters, and outputs.
         values: the parameters, but for the run's name.
-        place: the kernel's working folder.
+        kernels: gives it a fresh one.
         say: gets a line of progress now and then.
 
     Returns:
@@ -326,12 +385,12 @@ def run(
 
     client = NotebookClient(
         notebook,
-        kernel_name="python3",
+        km=kernels.take(),
         allow_errors=True,
-        timeout=SECONDS,
+        timeout_func=lambda cell: SECONDS,
+        startup_timeout=300,  # TensorFlow is loaded first
+        on_notebook_start=leave_interrupts,
         on_cell_start=started,
-        resources={"metadata": {"path": str(place)}},
-        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         log=quiet_log(),
     )
     try:
@@ -340,7 +399,17 @@ def run(
         return present, f"did not end within {SECONDS} s. The cells after it were not run."
     except DeadKernelError:
         return present, "ended Python. The cells after it were not run."
+    except KeyboardInterrupt:
+        # The cell's task dies with its kernel; asyncio would print that nobody asked it why.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
     return None
+
+
+def leave_interrupts(notebook: NotebookNode) -> None:
+    """Take Ctrl-C back from nbclient, which would stop the kernel and go on."""
+    with contextlib.suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
 
 def inject(notebook: NotebookNode, values: Mapping[str, Literal]) -> None:
@@ -379,9 +448,10 @@ def outcome(asked: Asked, mine: NotebookNode) -> Exercise:
 
 
 def broken_cells(
-    mine: NotebookNode, exercises: Sequence[Asked]
-) -> Iterator[tuple[NotebookNode, str]]:
-    """Yield each cell that broke and belongs to no exercise, and how."""
+    mine: NotebookNode, exercises: Sequence[Asked], names: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield a sentence for each cell that broke and belongs to no exercise; a hint once."""
+    hints = dict(HINTS)
     graded = {
         cell.id
         for asked in exercises
@@ -390,9 +460,10 @@ def broken_cells(
         for cell in copies_of(part, mine)
     }
     for cell in mine.cells:
-        for error in errors_of(cell) if cell.id not in graded else []:
-            hint = HINTS.get(error.partition(":")[0], "")
-            yield cell, f"{error} {hint}".strip()
+        for error in errors_of(cell) if cell.id in names.keys() - graded else []:
+            hint = hints.pop(error.partition(":")[0], "")
+            told = f"{names[cell.id]} is no exercise, and breaks: {error}."
+            yield f"{told} {hint}".strip()
 
 
 def errors_of(cell: NotebookNode) -> list[str]:

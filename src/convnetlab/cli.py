@@ -319,8 +319,9 @@ def grade(
     marked. Into GRADES go grades.csv, report.html, feedback/, and a gradebook for nbgrader's
     formgrader, where the questions are that are graded by hand.
     """
-    from convnetlab.grading.grade import Settings, grade
-    from convnetlab.grading.records import Limits
+    with for_instructors("grade"):
+        from convnetlab.grading.grade import Settings, grade
+        from convnetlab.grading.records import Limits
     from convnetlab.paths import notebooks_folder
 
     limits = Limits(seconds=seconds, memory=megabytes * 2**20)

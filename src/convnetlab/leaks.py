@@ -7,6 +7,7 @@ are what the exercises build in small, so there only literal and written answers
 import ast
 import base64
 import binascii
+import contextlib
 import json
 import re
 import textwrap
@@ -140,10 +141,8 @@ def strings(value: object) -> Iterator[str]:
     """Yield every text in what a JSON file holds; lists of lines as one, pictures decoded."""
     if isinstance(value, str):
         yield value
-        try:
+        with contextlib.suppress(binascii.Error, ValueError):
             yield base64.b64decode(value, validate=True).decode("utf-8", "replace")
-        except (binascii.Error, ValueError):
-            pass
     elif isinstance(value, list):
         if all(isinstance(item, str) for item in value):
             yield "".join(value)

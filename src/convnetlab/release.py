@@ -30,7 +30,7 @@ from convnetlab.handoff import (
 from convnetlab.leaks import Leaks, regions
 from convnetlab.notebooks import read
 from convnetlab.paths import STAGES, root_folder
-from convnetlab.student import HIDDEN_TESTS, given, is_answer, source_stamp
+from convnetlab.student import HIDDEN_TESTS, below, given, is_answer, source_stamp
 
 MARKER = "release.json"
 COPIED = ("LICENSE", "constraints.txt", "pyproject.toml")
@@ -82,9 +82,10 @@ def source_notebooks(folder: Path) -> dict[Path, NotebookNode]:
     Raises:
         LabError: one cannot be read, a stage is missing, or they have no solutions.
     """
-    names = [Path(f"{stage}.ipynb") for stage in STAGES]
-    names += sorted(path.relative_to(folder) for path in folder.glob("further/*.ipynb"))
-    found = {name: read(folder / name) for name in names}
+    missing = [stage for stage in STAGES if not (folder / f"{stage}.ipynb").is_file()]
+    if missing:
+        raise LabError(f"{folder / missing[0]}.ipynb is missing.")
+    found = {name: read(folder / name) for name in below(folder)}
     for name, notebook in found.items():
         if "convnetlab" in notebook.metadata:
             raise LabError(f"{folder / name} is a student's copy, expected one with solutions.")
@@ -179,7 +180,7 @@ def changed_kinds(sources: Sources) -> list[str]:
     last = last_release()
     if last is None:
         return []
-    before = kinds({Path(f"{stage}.ipynb"): read(last / f"{stage}.ipynb") for stage in STAGES})
+    before = kinds({Path(path.name): read(path) for path in last.glob("*.ipynb")})
     return [
         f"{name}, cell {grade_id}: it is {kind}, and at the last release it was "
         f"{before[name, grade_id]}. Give it another grade_id"
@@ -230,7 +231,7 @@ def last_release() -> Path | None:
 
 
 def archive(source: Path, stamp: str) -> Path:
-    """Keep the stage notebooks and the hidden tests; what is kept already stays as it is."""
+    """Keep the graded notebooks and the hidden tests; what is kept already stays as it is."""
     folder = releases_folder()
     kept = archived(stamp)
     if kept:
@@ -238,7 +239,7 @@ def archive(source: Path, stamp: str) -> Path:
     if not (folder / RELEASES).is_file():
         write_json(folder / RELEASES, {"releases": []})
     folder.chmod(0o700)
-    names = [f"{stage}.ipynb" for stage in STAGES]
+    names = [path.name for path in source.glob("*.ipynb")]
     names += [HIDDEN_TESTS] if (source / HIDDEN_TESTS).is_file() else []
 
     def copy(beside: Path) -> None:

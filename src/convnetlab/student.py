@@ -41,11 +41,7 @@ def start(folder: Path, update: bool = False) -> list[Path]:
             Nothing has been written then.
     """
     source_folder = notebooks_folder()
-    sources = sorted(
-        path.relative_to(source_folder)
-        for path in source_folder.rglob("*.ipynb")
-        if not any(part.startswith(".") for part in path.relative_to(source_folder).parts)
-    )
+    sources = below(source_folder)
     if folder.resolve() == source_folder.resolve():
         raise LabError(f"{folder} holds the lab's own notebooks. Choose another folder for copies.")
     if folder.exists() and not folder.is_dir():
@@ -68,6 +64,12 @@ def start(folder: Path, update: bool = False) -> list[Path]:
     for name, notebook in copies.items():
         write_atomically(folder / name, functools.partial(nbformat.write, notebook))
     return [folder / name for name in sources]
+
+
+def below(folder: Path) -> list[Path]:
+    """Return the notebooks' paths below a folder, sorted; not those that editors hide there."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*.ipynb"))
+    return [name for name in names if not any(part.startswith(".") for part in name.parts)]
 
 
 def given(path: Path, stamp: str) -> NotebookNode:
