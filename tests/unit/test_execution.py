@@ -234,13 +234,18 @@ async def run_cell_async(*arguments, **options):
 shell.run_cell, shell.run_cell_async = run_cell, run_cell_async
 import os
 """
-    other = "import builtins\nclass Mine(Exception):\n    pass\nbuiltins.AssertionError = Mine"
-    for attack in (transformer, patched, other):
+    for attack in (transformer, patched):
         done = carry_out(exercise("cheat", "def cheat(x):\n    return 0\n" + attack))
         assert done.cells["cheat-check"].status == "error"
         assert "tampered with" in done.cells["cheat-check"].message
         assert [remark.suspicious for remark in done.remarks] == [True]
         assert "cheat-check" in done.remarks[0].text and done.answers["cheat-check"] is None
+
+
+def test_a_patched_error_does_not_make_a_check_pass():
+    other = "import builtins\nclass Mine(Exception):\n    pass\nbuiltins.AssertionError = Mine"
+    done = carry_out(exercise("cheat", "def cheat(x):\n    return 0\n" + other))
+    assert done.cells["cheat-check"].status == "error"
 
 
 def test_objects_that_pretend():

@@ -7,6 +7,7 @@ import pickle
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -197,8 +198,7 @@ def test_booleans_that_are_neither_are_made_true():
 
 
 def test_its_source_needs_nothing_but_numpy():
-    with open(wire.__file__, encoding="utf-8") as file:
-        source = file.read()
+    source = Path(wire.__file__).read_text("utf-8")
     code = f"""
 import sys
 module = type(sys)("elsewhere"); sys.modules["elsewhere"] = module

@@ -33,8 +33,9 @@ def _convnetlab_probe():
     wire = type(sys)("convnetlab_wire")
     sys.modules["convnetlab_wire"] = wire
     exec(compile(source, "wire", "exec"), wire.__dict__)
-    value, answers = globals()[name], []
-    for given in [None] if inputs is None else inputs:
+    answers = [] if name in globals() else None
+    value = globals().get(name)
+    for given in () if answers is None else [None] if inputs is None else inputs:
         try:
             found = value if given is None else value(*wire.decode(given))
             text = wire.encode(found)
@@ -208,11 +209,10 @@ class Executor:
         ran = self.kernel.run(probe_code(probe), self.limits.seconds)
         if ran.remark or not self.kernel.is_alive:
             self.note(cell, ran.remark or "ended the kernel", f"{probe.name}, called again, ")
-        elif ran.status == "ok" and ran.answers is None:
+        elif ran.answers is None:
             return HIDDEN
-        if ran.answers is not None:
-            count = 1 if probe.inputs is None else len(probe.inputs)
-            self.answers[cell.id] = read_answers(ran.answers, count)
+        count = 1 if probe.inputs is None else len(probe.inputs)
+        self.answers[cell.id] = read_answers(ran.answers or "", count)
         return ""
 
     def distrust(self, cell: NotebookNode, trouble: str) -> None:

@@ -247,9 +247,9 @@ class Kernel:
         ran = self.listen(conversation, began + seconds)
         ran.seconds = time.monotonic() - began
         ran.outputs, ran.answers = conversation.outputs.kept, conversation.answers
-        if self.is_alive and watch.full_folder(self.places):
-            ran.status, ran.message, ran.remark = "disk", FULL, FULL
+        if self.is_alive and (fault := self.look()):
             self.kill()
+            ran.status, ran.message, ran.remark = fault[0], fault[1], fault[1]
         if conversation.outputs.is_cut or (conversation.is_torn and self.is_alive):
             ran.remark = ran.remark or "printed more than is kept"
             ran.outputs.append(v4.new_output("stream", text="\n… (the rest is not kept)\n"))
@@ -265,7 +265,7 @@ class Kernel:
                 return ending(conversation.reply or {}, stopped)
             if self.process.poll() is not None:
                 return Ran("died", "", "the kernel died")
-            if fault := self.look():
+            if time.monotonic() > self.next_look and (fault := self.look()):
                 self.kill()
                 return Ran(fault[0], "", fault[1], remark=fault[1])
             if stopped is None and (reason := overdue(conversation, deadline)):
@@ -282,12 +282,9 @@ class Kernel:
                     conversation.take(message, is_reply=socket is self.shell)
 
     def look(self) -> tuple[str, str] | None:
-        """Return the status and the words for a limit that is exceeded, now and then."""
-        now = time.monotonic()
-        if now < self.next_look:
-            return None
-        self.next_look = now + LOOK
-        taken = watch.usage(self.process.pid)
+        """Return the status and the words for a limit that is exceeded, None if none is."""
+        self.next_look = time.monotonic() + LOOK
+        taken = watch.usage(self.process.pid, self.limits.memory)
         self.peak = max(self.peak, taken.memory)
         status, words = watch.excess(taken, self.limits, self.parent_before)
         if not status and watch.full_folder(self.places):
