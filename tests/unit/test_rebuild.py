@@ -293,6 +293,26 @@ def test_two_cells_that_define_the_name_are_not_guessed_between():
     assert set(own_cells(rebuilt).values()) == {"added"} and len(own_cells(rebuilt)) == 2
 
 
+def test_one_cell_with_two_answers_is_not_taken_for_either():
+    notebook = copy_with({})
+    text = f"{ANSWERS['double']}\n\n{ANSWERS['triple']}"
+    notebook.cells.insert(place_of(notebook, "double"), new_code_cell(text))
+    rebuilt = rebuilt_from(notebook)
+    assert rebuilt.states["double"] == rebuilt.states["triple"] == "unanswered"
+    assert own_cells(rebuilt) == {text: "added"}
+
+
+def test_our_cells_that_say_the_same_are_told_apart_by_their_order():
+    source = copy.deepcopy(SOURCE)
+    for place in (12, 5, 1):
+        source.cells.insert(place, new_code_cell("show()", id=f"show-{place}"))
+    notebook = student_copy(source)
+    for number, cell in enumerate(notebook.cells):
+        cell.metadata, cell.id = {}, f"renumbered-{number}"
+    rebuilt = rebuild(source, as_bytes(notebook))
+    assert not own_cells(rebuilt) and "moved" not in said(rebuilt)
+
+
 def twin_of(cell, text):
     twin = copy.deepcopy(cell)
     twin.id, twin.source = "pasted", text

@@ -79,11 +79,12 @@ def match(ours: Sequence[NotebookNode], theirs: Sequence[NotebookNode]) -> Match
     Where ids are gone, as in a new notebook into which everything was copied, the text decides.
     """
     matches = pair(ours, theirs)
-    free = set(range(len(ours))) - set(matches)
-    by_text = {text_of(ours[number]): number for number in sorted(free, reverse=True)}
+    free: dict[str, list[int]] = defaultdict(list)
+    for number in sorted(set(range(len(ours))) - set(matches), reverse=True):
+        free[text_of(ours[number])].append(number)
     for position, cell in enumerate(theirs):
-        if matches[position] is None and cell.source.strip():
-            matches[position] = by_text.pop(text_of(cell), None)
+        if matches[position] is None and (same := free.get(text_of(cell))):
+            matches[position] = same.pop()
     return matches
 
 
