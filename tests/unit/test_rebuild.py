@@ -293,6 +293,16 @@ def test_two_cells_that_define_the_name_are_not_guessed_between():
     assert set(own_cells(rebuilt).values()) == {"added"} and len(own_cells(rebuilt)) == 2
 
 
+def test_a_stub_beside_the_answer_leaves_no_doubt():
+    notebook = copy_with({})
+    place = place_of(notebook, "double")
+    notebook.cells.insert(place, new_code_cell(STUB + "\n# a copy, to be safe"))
+    notebook.cells.insert(place, new_code_cell("double = lambda x: 2 * x"))
+    rebuilt = rebuilt_from(notebook)
+    assert rebuilt.states["double"] == "answered"
+    assert cell_of(rebuilt.notebook, "double").source == "double = lambda x: 2 * x"
+
+
 def test_one_cell_with_two_answers_is_not_taken_for_either():
     notebook = copy_with({})
     text = f"{ANSWERS['double']}\n\n{ANSWERS['triple']}"

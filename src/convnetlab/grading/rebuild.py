@@ -128,14 +128,15 @@ def by_name(
     claims: dict[int, set[int]] = {}
     for position, cell in enumerate(theirs):
         if wanted and matches[position] is None and cell.cell_type == "code" and is_own(cell):
-            claims[position] = {wanted[name] for name in defined(cell.source) & wanted.keys()}
+            names = set() if is_blank(cell.source) else defined(cell.source)
+            claims[position] = {wanted[name] for name in names & wanted.keys()}
     times = Counter(number for numbers in claims.values() for number in numbers)
     return {
         position: number
         for position, numbers in claims.items()
         if len(numbers) == 1
         for number in numbers
-        if times[number] == 1 and not is_blank(theirs[position].source)
+        if times[number] == 1
     }
 
 
