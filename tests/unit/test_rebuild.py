@@ -455,6 +455,13 @@ def test_pictures_of_the_conclusion_stay_and_nothing_else_attached():
     assert kept == {"a.png": {"image/png": "aGVsbG8="}}
 
 
+def test_pictures_of_the_instructors_answer_are_not_in_the_students():
+    source = copy.deepcopy(SOURCE)
+    cell_of(source, "conclusion")["attachments"] = {"model.png": {"image/png": "aGVsbG8="}}
+    rebuilt = rebuild(source, as_bytes(copy_with()))
+    assert "attachments" not in cell_of(rebuilt.notebook, "conclusion")
+
+
 def v3(notebook):
     cells = []
     for cell in notebook.cells:
