@@ -293,6 +293,36 @@ def test_two_cells_that_define_the_name_are_not_guessed_between():
     assert set(own_cells(rebuilt).values()) == {"added"} and len(own_cells(rebuilt)) == 2
 
 
+def test_a_stub_beside_the_answer_leaves_no_doubt():
+    notebook = copy_with({})
+    place = place_of(notebook, "double")
+    notebook.cells.insert(place, new_code_cell(STUB + "\n# a copy, to be safe"))
+    notebook.cells.insert(place, new_code_cell("double = lambda x: 2 * x"))
+    rebuilt = rebuilt_from(notebook)
+    assert rebuilt.states["double"] == "answered"
+    assert cell_of(rebuilt.notebook, "double").source == "double = lambda x: 2 * x"
+
+
+def test_one_cell_with_two_answers_is_not_taken_for_either():
+    notebook = copy_with({})
+    text = f"{ANSWERS['double']}\n\n{ANSWERS['triple']}"
+    notebook.cells.insert(place_of(notebook, "double"), new_code_cell(text))
+    rebuilt = rebuilt_from(notebook)
+    assert rebuilt.states["double"] == rebuilt.states["triple"] == "unanswered"
+    assert own_cells(rebuilt) == {text: "added"}
+
+
+def test_our_cells_that_say_the_same_are_told_apart_by_their_order():
+    source = copy.deepcopy(SOURCE)
+    for place in (12, 5, 1):
+        source.cells.insert(place, new_code_cell("show()", id=f"show-{place}"))
+    notebook = student_copy(source)
+    for number, cell in enumerate(notebook.cells):
+        cell.metadata, cell.id = {}, f"renumbered-{number}"
+    rebuilt = rebuild(source, as_bytes(notebook))
+    assert not own_cells(rebuilt) and "moved" not in said(rebuilt)
+
+
 def twin_of(cell, text):
     twin = copy.deepcopy(cell)
     twin.id, twin.source = "pasted", text
@@ -423,6 +453,13 @@ def test_pictures_of_the_conclusion_stay_and_nothing_else_attached():
     rebuilt = rebuilt_from(notebook)
     kept = cell_of(rebuilt.notebook, "conclusion")["attachments"]
     assert kept == {"a.png": {"image/png": "aGVsbG8="}}
+
+
+def test_pictures_of_the_instructors_answer_are_not_in_the_students():
+    source = copy.deepcopy(SOURCE)
+    cell_of(source, "conclusion")["attachments"] = {"model.png": {"image/png": "aGVsbG8="}}
+    rebuilt = rebuild(source, as_bytes(copy_with()))
+    assert "attachments" not in cell_of(rebuilt.notebook, "conclusion")
 
 
 def v3(notebook):

@@ -584,6 +584,35 @@ def test_all_that_is_read_of_a_student_is_bounded(tmp_path, monkeypatch):
     assert said(collected["ada"]).count("is too large") == 8
 
 
+def test_folders_in_folders_end(tmp_path):
+    (tmp_path / "all.zip").write_bytes(
+        zipped({f"ada/{'a/' * 5_000}{ONE}.ipynb": b"1", f"ada/{TWO}.ipynb": b"2"})
+    )
+    collected = found(tmp_path / "all.zip")
+    assert collected["ada"].notebooks == {TWO: b"2"}
+    assert "ada/a holds more than 50 folders in one another" in said(collected["ada"], True)
+    (tmp_path / "all.zip").unlink()
+    (tmp_path / "cy" / ("b/" * 60)).mkdir(parents=True)
+    collected = with_bob(tmp_path, {})
+    assert_bob(collected)
+    assert "cy/b holds more than 50 folders" in said(collected["cy"], True)
+
+
+def test_a_large_class_does_not_run_out_of_open_files(tmp_path):
+    work = zipped({f"{ONE}.ipynb": b"1"})
+    put(tmp_path, {f"s{number}.zip": work for number in range(60)})
+    import resource
+
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 20, old[1]))
+    try:
+        assert len(found(tmp_path)) == 60
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
+
+
 def test_archives_in_archives_end(tmp_path):
     inner = zipped({f"{ONE}.ipynb": b"1"})
     for level in range(2, 4):

@@ -79,11 +79,12 @@ def match(ours: Sequence[NotebookNode], theirs: Sequence[NotebookNode]) -> Match
     Where ids are gone, as in a new notebook into which everything was copied, the text decides.
     """
     matches = pair(ours, theirs)
-    free = set(range(len(ours))) - set(matches)
-    by_text = {text_of(ours[number]): number for number in sorted(free, reverse=True)}
+    free: dict[str, list[int]] = defaultdict(list)
+    for number in sorted(set(range(len(ours))) - set(matches), reverse=True):
+        free[text_of(ours[number])].append(number)
     for position, cell in enumerate(theirs):
-        if matches[position] is None and cell.source.strip():
-            matches[position] = by_text.pop(text_of(cell), None)
+        if matches[position] is None and (same := free.get(text_of(cell))):
+            matches[position] = same.pop()
     return matches
 
 
@@ -127,14 +128,15 @@ def by_name(
     claims: dict[int, set[int]] = {}
     for position, cell in enumerate(theirs):
         if wanted and matches[position] is None and cell.cell_type == "code" and is_own(cell):
-            claims[position] = {wanted[name] for name in defined(cell.source) & wanted.keys()}
+            names = set() if is_blank(cell.source) else defined(cell.source)
+            claims[position] = {wanted[name] for name in names & wanted.keys()}
     times = Counter(number for numbers in claims.values() for number in numbers)
     return {
         position: number
         for position, numbers in claims.items()
         if len(numbers) == 1
         for number in numbers
-        if times[number] == 1 and not is_blank(theirs[position].source)
+        if times[number] == 1
     }
 
 
