@@ -1,4 +1,4 @@
-"""The instructor's own run: what each stage finds of the stages before it, whatever a student did."""
+"""The instructor's own run: what a stage finds of those before it, whatever a student did."""
 
 import base64
 import contextlib
