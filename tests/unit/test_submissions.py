@@ -271,6 +271,13 @@ def test_the_students_copy_comes_before_the_labs_own_notebook(tmp_path):
     assert collected.notebooks == {ONE: STAMPED % 1} and not collected.remarks
 
 
+def test_a_checkpoint_never_comes_before_its_notebook(tmp_path):
+    put(tmp_path, {f"ada/{ONE}.ipynb": b"1", f"ada/{ONE}-checkpoint.ipynb": b"2"})
+    os.utime(tmp_path / "ada" / f"{ONE}.ipynb", (0, 0))
+    collected = found(tmp_path)["ada"]
+    assert collected.notebooks == {ONE: b"1"} and not collected.remarks
+
+
 def test_an_empty_file_never_comes_before_a_full_one(tmp_path):
     put(tmp_path, {f"ada/{ONE}.ipynb": b"1", f"ada/{ONE}-2.ipynb": b""})
     os.utime(tmp_path / "ada" / f"{ONE}.ipynb", (0, 0))
