@@ -134,7 +134,10 @@ def test_a_course_in_a_folder_is_found(tmp_path):
 
 def test_one_students_zip_is_no_class(tmp_path):
     work = {f"a/{ONE}.ipynb": b"1", f"b/{TWO}.ipynb": b"2", "data_12_345_x.csv": b""}
-    assert contents(put(tmp_path, {"ada.zip": zipped(work)})) == {"ada": {ONE: b"1", TWO: b"2"}}
+    expected = {ONE: b"1", TWO: b"2"}
+    assert contents(put(tmp_path, {"ada.zip": zipped(work)})) == {"ada": expected}
+    work["Eve_5_assignsubmission_file_/note.txt"] = b"x"
+    assert contents(put(tmp_path, {"ada.zip": zipped(work)})) == {"Eve": {}, "ada": expected}
 
 
 def test_moodle_downloads_nested_flat_translated_and_written(tmp_path):
