@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_submissions import zipped
+from nbformat import writes
 from nbformat.v4 import new_code_cell, new_notebook
 
 from convnetlab.errors import LabError
@@ -124,6 +125,21 @@ def test_a_course_of_nbgrader_gives_what_was_submitted_only(tmp_path):
     assert contents(tmp_path) == {"ada": {ONE: b"1"}, "bob": {ONE: b"2"}}
 
 
+def test_a_course_in_a_folder_is_found(tmp_path):
+    put(tmp_path / "a" / "course", {f"submitted/ada/lab/{ONE}.ipynb": b"1"})
+    assert contents(tmp_path) == {"ada": {ONE: b"1"}}
+    put(tmp_path / "a" / "course", {f"source/lab/{ONE}.ipynb": b"no", "gradebook.db": b"x"})
+    assert contents(tmp_path) == {"ada": {ONE: b"1"}}
+
+
+def test_one_students_zip_is_no_class(tmp_path):
+    work = {f"a/{ONE}.ipynb": b"1", f"b/{TWO}.ipynb": b"2", "data_12_345_x.csv": b""}
+    expected = {ONE: b"1", TWO: b"2"}
+    assert contents(put(tmp_path, {"ada.zip": zipped(work)})) == {"ada": expected}
+    work["Eve_5_assignsubmission_file_/note.txt"] = b"x"
+    assert contents(put(tmp_path, {"ada.zip": zipped(work)})) == {"Eve": {}, "ada": expected}
+
+
 def test_moodle_downloads_nested_flat_translated_and_written(tmp_path):
     work = zipped({f"{ONE}.ipynb": b"1", f"x/{TWO}.ipynb": b"2"})
     download = zipped(
@@ -216,13 +232,20 @@ def test_renamed_and_mixed_up_notebooks_are_recognised_by_their_cells(tmp_path):
 def test_notebooks_of_ones_own_are_no_stage(tmp_path):
     work = made_up_submissions.submission(notebooks_folder(), {})
     side_trip = (notebooks_folder() / "further" / "networks.ipynb").read_bytes()
-    own = str(new_notebook(cells=[new_code_cell("1", id="title")])).encode()
+    own = writes(new_notebook(cells=[new_code_cell("1", id="title")])).encode()
     put(tmp_path, {f"ada/{ONE}.ipynb": work[ONE], "ada/further/networks.ipynb": side_trip})
     put(tmp_path, {"bob/networks.ipynb": side_trip, "bob/own.ipynb": own})
     collected = found(tmp_path, ids=IDS)
     assert collected["ada"].notebooks == {ONE: work[ONE]} and not collected["ada"].remarks
     assert not collected["bob"].notebooks
     assert "none of the lab's notebooks. Found instead: bob/networks" in said(collected["bob"])
+
+
+def test_cells_that_several_notebooks_have_tell_nothing(tmp_path):
+    ids = {ONE: {"title", "load", "one"}, TWO: {"title", "load", "two"}}
+    own = new_notebook(cells=[new_code_cell("1", id=name) for name in ("title", "load")])
+    put(tmp_path, {"ada/own.ipynb": writes(own).encode(), f"ada/{TWO}.ipynb": b"2"})
+    assert contents(tmp_path, ids=ids) == {"ada": {TWO: b"2"}}
 
 
 def test_a_student_without_a_notebook_is_a_submission_all_the_same(tmp_path):
@@ -269,6 +292,13 @@ def test_the_students_copy_comes_before_the_labs_own_notebook(tmp_path):
     os.utime(tmp_path / "ada" / "lab" / "work" / f"{ONE}.ipynb", (0, 0))
     collected = found(tmp_path)["ada"]
     assert collected.notebooks == {ONE: STAMPED % 1} and not collected.remarks
+
+
+def test_a_checkpoint_never_comes_before_its_notebook(tmp_path):
+    put(tmp_path, {f"ada/{ONE}.ipynb": b"1", f"ada/{ONE}-checkpoint.ipynb": b"2"})
+    os.utime(tmp_path / "ada" / f"{ONE}.ipynb", (0, 0))
+    collected = found(tmp_path)["ada"]
+    assert collected.notebooks == {ONE: b"1"} and not collected.remarks
 
 
 def test_an_empty_file_never_comes_before_a_full_one(tmp_path):

@@ -93,10 +93,9 @@ def oddities(
     if len(raw_cells(content)) > MOST_CELLS:
         text = f"it has more than {MOST_CELLS} cells; the others were left out."
         remarks.append(Remark(text, suspicious=True))
-    for cell in cells:
-        if cell.get("length"):
-            text = f"cell {cell.id[:60]!r} has {cell.length} characters, and was left out."
-            remarks.append(Remark(text, suspicious=True))
+    if huge := [cell.id[:40] for cell in cells if cell.get("is_huge")]:
+        text = f"{len(huge)} of its cells have more than {LARGEST_CELL} characters; they were left "
+        remarks.append(Remark(f"{text}out: {', '.join(huge[:5])}.", suspicious=True))
     return remarks
 
 
@@ -170,7 +169,7 @@ def cell_from(raw: Any) -> NotebookNode | None:
         metadata=NotebookNode(known(metadata)),
     )
     if len(source) > LARGEST_CELL:
-        cell["length"] = len(source)
+        cell["is_huge"] = True
     if cell.cell_type == "markdown" and (found := pictures(raw.get("attachments"))):
         cell["attachments"] = found
     return cell

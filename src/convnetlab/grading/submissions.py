@@ -222,7 +222,7 @@ def is_wrapped(items: Sequence[Item], is_archive_of_class: bool) -> bool:
         return False
     folders = {item.parts[1] for item in items if len(item.parts) > 2}
     files = {item.parts[1] for item in items if len(item.parts) == 2}
-    if "submitted" in folders or tops == {"submitted"}:
+    if tops == {"submitted"}:
         return True
     if files and all(map(CANVAS.fullmatch, files)):
         return not folders
@@ -269,11 +269,11 @@ def assign(items: Sequence[Item], aside: list[str]) -> dict[Owner, Bundle]:
 
 
 def canvas_folders(items: Iterable[Item]) -> set[str]:
-    """Return the folders in which all files are named as Canvas names them."""
+    """Return the folders that hold nothing but files named as Canvas names them."""
     names: dict[str, list[str]] = defaultdict(list)
     for item in items:
-        if len(item.parts) == 2 and not IGNORED.fullmatch(item.name):
-            names[item.parts[0]].append(item.name)
+        if len(item.parts) > 1 and not IGNORED.fullmatch(item.parts[1]):
+            names[item.parts[0]].append("/".join(item.parts[1:]))
     return {top for top, files in names.items() if all(map(CANVAS.fullmatch, files))}
 
 
