@@ -28,7 +28,7 @@ STATES = {
     "wrong": ("wrong", "✗", "wrong"),
     "unanswered": ("empty", "○", "not answered"),
     "missing": ("empty", "○", "missing"),
-    "by hand": ("hand", "✎", "read by your instructor"),
+    "by hand": ("hand", "✎", "graded by your instructor"),
 }
 
 
@@ -91,13 +91,14 @@ def section(result: Result, notebook: NotebookResult, manual: Manual) -> dict[st
 def exercise(mark: Mark, hand: ByHand, answer: str) -> dict[str, Any]:
     """Return what the page tells of an exercise."""
     look, sign, state = STATES[mark.state]
+    points = reached(mark, hand)
     is_answered = mark.state not in ("unanswered", "missing")
     return {
         "title": mark.title.replace("`", "").replace("**", "") or mark.exercise,
         "look": look,
         "sign": sign,
-        "state": state,
-        "points": reached(mark, hand),
+        "state": "waits for your instructor" if points is None else state,
+        "points": points,
         "maximum": mark.maximum,
         "said": readable(mark.said, LONGEST) if is_answered else "",
         "passed": is_answered and not is_by_hand(mark),
