@@ -223,7 +223,7 @@ def test_feedback_says_what_waits(tmp_path, class_, manual):
     waiting = next(it for it in class_[1::2] if it.marks[-1].state == "by hand")
     words = shown(feedback.write(tmp_path, [waiting], manual)[0]).words
     assert "so far" in words and "1 of your answers is still to be read" in words
-    assert "read by your instructor: – of 5" in words
+    assert "waits for your instructor: – of 5" in words
 
 
 @pytest.mark.parametrize(

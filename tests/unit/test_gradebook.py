@@ -278,6 +278,18 @@ def test_students_of_earlier_gradings_stay(course):
         assert book.find_submission(NAME, "bo").score == 6
 
 
+def test_who_moves_to_a_newer_release_leaves_the_older_exercises(course):
+    newer = without(made_up.source(), "blur")
+    stays = made_up.result("bo")
+    write(course, [made_up.result(), stays], newer)
+    by_hand(course, 2.5, cell="blur-check")
+    told = write(course, [made_up.result(notebooks=newer, key="2"), stays], newer)
+    assert "blur-check: 2.5 points given by hand, and the exercise is gone" in texts(told)
+    with Opened(course) as book:
+        assert book.find_submission(NAME, "ada").score == 2 + 1
+        assert book.find_submission(NAME, "bo").score == 6 and not consistency(book)
+
+
 @given(st.floats(allow_nan=True, allow_infinity=True))
 def test_a_score_lies_between_nothing_and_the_maximum(points):
     mark = replace(made_up.result().marks[0], points=points)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from convnetlab import __version__
-from convnetlab.grading.pages import headed, put, refuse_unsafe, render
+from convnetlab.grading.pages import headed, put, readable, refuse_unsafe, render
 from convnetlab.grading.records import Mark, NotebookResult, Result
 from convnetlab.grading.scores import (
     ByHand,
@@ -28,7 +28,7 @@ STATES = {
     "wrong": ("wrong", "✗", "wrong"),
     "unanswered": ("empty", "○", "not answered"),
     "missing": ("empty", "○", "missing"),
-    "by hand": ("hand", "✎", "read by your instructor"),
+    "by hand": ("hand", "✎", "graded by your instructor"),
 }
 
 
@@ -91,15 +91,16 @@ def section(result: Result, notebook: NotebookResult, manual: Manual) -> dict[st
 def exercise(mark: Mark, hand: ByHand, answer: str) -> dict[str, Any]:
     """Return what the page tells of an exercise."""
     look, sign, state = STATES[mark.state]
+    points = reached(mark, hand)
     is_answered = mark.state not in ("unanswered", "missing")
     return {
         "title": mark.title.replace("`", "").replace("**", "") or mark.exercise,
         "look": look,
         "sign": sign,
-        "state": state,
-        "points": reached(mark, hand),
+        "state": "waits for your instructor" if points is None else state,
+        "points": points,
         "maximum": mark.maximum,
-        "said": shortened(mark.said) if is_answered else "",
+        "said": readable(mark.said, LONGEST) if is_answered else "",
         "passed": is_answered and not is_by_hand(mark),
         "groups": [
             {"name": name, "right": right, "asked": asked, "whole": right == asked}
@@ -107,8 +108,8 @@ def exercise(mark: Mark, hand: ByHand, answer: str) -> dict[str, Any]:
         ],
         "hand": words(mark, hand),
         "advice": advice(mark),
-        "comment": hand.comment,
-        "answer": shortened(answer) if is_answered else "",
+        "comment": readable(hand.comment, LONGEST),
+        "answer": readable(answer, LONGEST) if is_answered else "",
     }
 
 
@@ -140,9 +141,3 @@ def advice(mark: Mark) -> str:
     if failed:
         return f"{look}Try such inputs by hand, and work out on paper what should come out."
     return ""
-
-
-def shortened(text: str) -> str:
-    """Return a text that is not too long for a page."""
-    rest = len(text) - LONGEST
-    return text if rest <= 0 else f"{text[:LONGEST]}\n… ({rest} more characters)"

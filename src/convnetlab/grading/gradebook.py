@@ -44,6 +44,8 @@ CONFIGURED = f'''"""Made by convnetlab: nbgrader's formgrader opens here when st
 
 from pathlib import Path
 
+from nbgrader.server_extensions.formgrader import handlers
+
 here = Path(__file__).resolve().parent
 c = get_config()
 c.CourseDirectory.course_id = "{COURSE}"
@@ -52,7 +54,19 @@ c.CourseDirectory.root = str(here)
 c.CourseDirectory.student_id_exclude = ",".join(
     sorted(path.name for path in here.glob("submitted/*") if path.is_dir())
 )
+# Its page for grading by hand would load a program from a public server, and waits for it.
+c.HTMLExporter.extra_template_basedirs = [str(here / "templates"), handlers.template_path]
 '''
+
+# Stands in for MathJax, so that the page works without a network: formulas stay as typed.
+MATHJAX = """{%- macro mathjax(url="") -%}
+<script>
+var MathJax = {Hub: {Startup: {signal: {Interest: function (tell) {
+  $(function () { tell("End"); });
+}}}}};
+</script>
+{%- endmacro -%}
+"""
 
 
 def write(
@@ -114,9 +128,10 @@ def manual_scores(folder: Path) -> Manual:
 
 
 def put_course(folder: Path, notebooks: Mapping[str, NotebookNode]) -> None:
-    """Write nbgrader's configuration, unless there is one, and the source notebooks."""
+    """Write nbgrader's configuration, unless there is one, its template, the source notebooks."""
     if not (folder / CONFIGURATION).is_file():
         put(folder / CONFIGURATION, CONFIGURED)
+    put(folder / "templates" / "formgrade" / "mathjax.html.j2", MATHJAX)
     for name, notebook in notebooks.items():
         put(folder / "source" / ASSIGNMENT / f"{name}.ipynb", nbformat.writes(notebook) + "\n")
 

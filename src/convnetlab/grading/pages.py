@@ -3,6 +3,7 @@
 import base64
 import functools
 import hashlib
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,17 @@ def compiled(template: str) -> Any:
     engine = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     engine.filters["told"] = told
     return engine.from_string(text)
+
+
+def readable(text: str, longest: int) -> str:
+    """Return a text without terminals' codes and control characters, and not too long for a page.
+
+    >>> readable("\\x1b[31mred\\x1b[0m and\\x07 so on", 10)
+    'red and so\\n… (3 more characters)'
+    """
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text)
+    rest = len(plain) - longest
+    return plain if rest <= 0 else f"{plain[:longest]}\n… ({rest} more characters)"
 
 
 def embedded(figure: LabFigure) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from convnetlab import __version__
-from convnetlab.grading.pages import embedded, headed, put, refuse_unsafe, render
+from convnetlab.grading.pages import embedded, headed, put, readable, refuse_unsafe, render
 from convnetlab.grading.plots import Share, difficulty, distribution
 from convnetlab.grading.records import Mark, Remark, Result
 from convnetlab.grading.scores import Manual, given, maximum, percent, reached, total
@@ -60,9 +60,17 @@ def write(folder: Path, results: Sequence[Result], manual: Manual, about: About)
     Raises:
         LabError: it cannot be written.
     """
-    results = sorted(results, key=lambda result: result.submission.student)
     for result in results:
         refuse_unsafe(result.submission.student)
+    ordered = sorted(results, key=lambda result: result.submission.student)
+    told = told_of(ordered, manual, about)
+    place = shlex.quote(str(folder.resolve()))
+    page = render("report.html.jinja", **headed(), **told, place=place, version=__version__)
+    return put(folder / "report.html", page)
+
+
+def told_of(results: Sequence[Result], manual: Manual, about: About) -> dict[str, Any]:
+    """Return everything that the page tells, part by part."""
     scored = [
         Scored(result.submission.student, mark, points)
         for result in results
@@ -70,26 +78,22 @@ def write(folder: Path, results: Sequence[Result], manual: Manual, about: About)
         for points in [reached(mark, given(manual, result.submission.student, mark))]
     ]
     remarks = list(all_remarks(results, about))
-    page = render(
-        "report.html.jinja",
-        **headed(),
+    exercises = hardest(scored)
+    shares = [row["share"] for row in exercises]
+    title = "How hard the exercises were"
+    return {
         **overview(results, manual),
-        exercises=(exercises := hardest(scored)),
-        bars=embedded(difficulty(shares, "How hard the exercises were"))
-        if (shares := [row["share"] for row in exercises])
-        else None,
-        groups=hardest_groups(scored),
-        students=[row_of(result, manual, remarks) for result in results],
-        suspicious=[remark for remark in remarks if remark["suspicious"]],
-        others=[remark for remark in remarks if not remark["suspicious"]],
-        about=about,
-        sources=sources(results),
-        waiting=waiting(results, manual),
-        time=time_taken(results),
-        place=shlex.quote(str(folder.resolve())),
-        version=__version__,
-    )
-    return put(folder / "report.html", page)
+        "exercises": exercises,
+        "bars": embedded(difficulty(shares, title)) if shares else None,
+        "groups": hardest_groups(scored),
+        "students": [row_of(result, manual, remarks) for result in results],
+        "suspicious": [remark for remark in remarks if remark["suspicious"]],
+        "others": [remark for remark in remarks if not remark["suspicious"]],
+        "about": about,
+        "sources": sources(results),
+        "waiting": waiting(results, manual),
+        "time": time_taken(results),
+    }
 
 
 def overview(results: Sequence[Result], manual: Manual) -> dict[str, Any]:
@@ -180,12 +184,11 @@ def all_remarks(results: Sequence[Result], about: About) -> Iterator[dict[str, A
 
 def row_of_remark(student: str, name: str, notebook: str, remark: Remark) -> dict[str, Any]:
     """Return a remark as the page's tables have it."""
-    text = remark.text if len(remark.text) <= LONGEST else remark.text[:LONGEST] + "…"
     return {
         "student": student,
         "name": name,
         "notebook": notebook,
-        "text": text,
+        "text": readable(remark.text, LONGEST),
         "suspicious": remark.suspicious,
     }
 
