@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -140,11 +140,31 @@ def without_solution(cell_type: str, source: str) -> str:
     cutter = ClearSolutions(
         code_stub={"python": TO_DO if has_placeholder else STUB},
         text_stub="YOUR ANSWER HERE",
-        enforce_metadata=False,
     )
     cell = nbformat.from_dict({"cell_type": cell_type, "source": source, "metadata": SOLUTION})
     cutter.preprocess_cell(cell, {"language": "python"}, 0)
     return str(cell.source)
+
+
+def solutions(source: NotebookNode) -> dict[str, str]:
+    """Return the answers in a notebook with solutions as a student would write them, by cell id."""
+    return {
+        cell.id: "\n".join(
+            line
+            for line in cell.source.split("\n")
+            if "BEGIN SOLUTION" not in line and "END SOLUTION" not in line
+        )
+        for cell in source.cells
+        if is_answer(cell)
+    }
+
+
+def answer(student_copy: NotebookNode, answers: Mapping[str, str]) -> NotebookNode:
+    """Return a student's copy with answers, by the ids of their cells, written into it."""
+    answered = copy.deepcopy(student_copy)
+    for cell in answered.cells:
+        cell.source = answers.get(cell.id, cell.source)
+    return answered
 
 
 def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:
@@ -156,9 +176,11 @@ def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:
     that it followed.
     """
     merged = copy.deepcopy(new)
+    given = {cell.id: cell.source for cell in new.cells}
 
     def keep(cell: NotebookNode, match: NotebookNode | None) -> NotebookNode | None:
-        if not is_own(cell) or (match is not None and cell.source == match.source):
+        there = () if match is None else (match.source, given[match.id])
+        if not is_own(cell) or cell.source in there:
             return None
         kept = copy.deepcopy(cell)
         kept.id = nbformat.v4.new_code_cell().id
@@ -170,7 +192,10 @@ def merge(new: NotebookNode, old: NotebookNode) -> NotebookNode:
             kept = nbformat.v4.new_raw_cell(cell.source, id=kept.id)
         return kept
 
-    weave(merged, old.cells, pair(merged.cells, old.cells), lambda cell, _: is_own(cell), keep)
+    def holds_answer(cell: NotebookNode, match: NotebookNode) -> bool:
+        return is_own(cell) and cell.source != match.source
+
+    weave(merged, old.cells, pair(merged.cells, old.cells), holds_answer, keep)
     return merged
 
 

@@ -12,7 +12,7 @@ import pytest
 from test_mutations import MISCONCEPTIONS, generic
 from test_source import FOLDER, NOTEBOOKS, STAGES, code, grader
 
-from convnetlab.grading import hidden
+from convnetlab.grading import hidden, wire
 from convnetlab.grading.records import Raised
 
 HIDDEN = hidden.load(FOLDER)
@@ -56,7 +56,10 @@ def alone(exercise_id):
 
 
 def marks(exercise_id, answer, seed="private", student="ann"):
-    """Return what an answer gets, by group: executed here, after the right one, as a student's."""
+    """Return what an answer gets, by group: executed here, after the right one, as a student's.
+
+    Inputs and outputs go through the text that carries them into a student's kernel and back.
+    """
     exercise, namespace = HIDDEN[exercise_id], {}
     needed, solution, _ = alone(exercise_id)
     exec(f"{needed}\nimport numpy as np\nfrom convnetlab import convolution, evaluation", namespace)
@@ -66,13 +69,14 @@ def marks(exercise_id, answer, seed="private", student="ann"):
         drawn = hidden.draw(exercise, seed, student, exercise_id)
         calls = hidden.calls(exercise, drawn)
         mine = namespace[exercise.name]
-        outputs = [mine] if calls is None else [output_of(mine, call) for call in calls]
+        carried = wire.decode(wire.encode(calls))
+        outputs = [mine] if calls is None else [output_of(mine, call) for call in carried]
     return hidden.score(exercise, drawn, outputs)
 
 
 def output_of(function, call):
     try:
-        return function(*call)
+        return wire.decode(wire.encode(function(*call)))
     except Exception as error:
         return Raised(type(error).__name__)
 

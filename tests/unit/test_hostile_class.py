@@ -10,6 +10,7 @@ import json
 import re
 import threading
 import zipfile
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -17,48 +18,53 @@ from small_class import SOLUTIONS, hand_in, write_source
 from test_grade import FULL, NOTHING, points, rows, run
 
 from convnetlab.grading import store
+from convnetlab.grading.records import Limits
 
+LIMITS = Limits(seconds=3, memory=512 * 2**20)
 RIGHT = SOLUTIONS["double"] + "\n"
-FOREVER = "while True:\n    pass"
 
 # What a student writes in the cell of `double`; the points that they get for it; what is said.
 CELLS = {
-    "endless": (RIGHT + FOREVER, 2, "took longer"),
+    "endless": (RIGHT + "while True:\n    pass", 2, "took too long"),
     "stubborn": (
-        RIGHT + "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        f"{RIGHT}while True:\n    pass",
         0,
-        "took longer",
+        "took too long",
     ),
-    "exit": ("import os\n" + RIGHT + "os._exit(0)", 0, "ended"),
-    "memory": (RIGHT + "held = []\nwhile True: held.append(bytearray(2**24))", 0, "memory"),
+    "exit": (f"import os\n{RIGHT}os._exit(0)", 0, "ended the kernel"),
+    "memory": (f"{RIGHT}held = []\nwhile True: held.append(bytearray(2**26))", 0, "memory"),
     "forks": (
-        "import os\n" + RIGHT + "while True:\n    try: os.fork()\n    except OSError: pass",
+        f"import os\n{RIGHT}while True:\n    try: os.fork()\n    except OSError: pass",
         0,
-        "",
+        "processes",
     ),
-    "talk": (RIGHT + "for _ in range(300): print('x' * 2**20)", 0, "printed"),
+    "talk": (f"{RIGHT}for _ in range(300): print('x' * 2**20)", 0, "printed far too much"),
     "one-file": (
-        RIGHT + "with open('big', 'wb') as file:\n    while True: file.write(bytes(2**22))",
-        2,
-        "",
+        f"{RIGHT}file = open('big', 'wb')\nwhile True: file.write(bytes(2**22))",
+        0,
+        "filled the disk",
     ),
     "many-files": (
-        RIGHT + "number = 0\nwhile True:\n    number += 1\n"
+        f"{RIGHT}number = 0\nwhile True:\n    number += 1\n"
         "    open(f'f{number}', 'wb').write(bytes(2**16))",
-        2,
-        "",
+        0,
+        "filled the disk",
     ),
-    "warns": ("import sys\nsys.stderr.write('Warning!')\n" + RIGHT, 2, ""),
+    "warns": (f"import sys\nsys.stderr.write('Warning!')\n{RIGHT}", 2, ""),
     "equal": (
-        "class Yes:\n    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n"
+        "class Yes:\n    def __eq__(self, other): return True\n"
+        "    def __ne__(self, other): return False\n"
         "def double(x): return Yes()",
         0,
         "made for the check",
     ),
+    # All assertions of the notebook are muted from there on; what has hidden inputs is judged.
     "transformer": (
-        "import ast\nclass Mute(ast.NodeTransformer):\n    def visit_Assert(self, node): return ast.Pass()\n"
+        "import ast\nclass Mute(ast.NodeTransformer):\n"
+        "    def visit_Assert(self, node): return ast.Pass()\n"
         "get_ipython().ast_transformers.append(Mute())\ndef double(x): return 0",
-        0,
+        {"double": 0, "is_even": 0},
         "tampered",
     ),
     "patched": (
@@ -68,7 +74,7 @@ CELLS = {
         "",
     ),
     "left-behind": (
-        "import subprocess\nsubprocess.Popen(['sleep', '98765'], start_new_session=True)\n" + RIGHT,
+        f"import subprocess\nsubprocess.Popen(['sleep', '98765'], start_new_session=True)\n{RIGHT}",
         2,
         "",
     ),
@@ -78,7 +84,7 @@ CELLS = {
 class Door(http.server.BaseHTTPRequestHandler):
     """Notes who comes in."""
 
-    came: list[str] = []
+    came: ClassVar[list[str]] = []
 
     def do_GET(self):
         Door.came.append(self.path)
@@ -182,11 +188,14 @@ for place in {[str(source), str(submissions), str(grades), str(outside), str(pla
     try:
         seen += [str(path) for path in pathlib.Path(place).rglob("*") if path.is_file()]
     except OSError: pass
-for path in ["/etc/shadow", "/proc/1/environ", "/root", "/home"]:
+for path in ["/etc/shadow", *os.listdir("/home")]:
     try:
-        seen += list(os.listdir(path)) if os.path.isdir(path) else [open(path).read()]
+        seen.append(open(path).read())
     except OSError: pass
-seen += [name for name in os.environ if "SECRET" in name]
+for number in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        seen += [number] * (b"TEST_SECRET" in open("/proc/" + number + "/environ", "rb").read())
+    except OSError: pass
 for target in [("127.0.0.1", {server.server_port}), ("1.1.1.1", 53)]:
     try:
         socket.create_connection(target, timeout=1)
@@ -197,13 +206,13 @@ for place in {[str(outside), str(submissions / "ada"), str(grades), "/etc", "/us
         open(place + "/hostile.txt", "w").write("x")
         seen.append(place)
     except OSError: pass
-print("SEEN", [it for it in seen if "NOT_THERE" not in it])
+print("SEEN", seen)
 """
     hand_in(source, submissions / "spy", **SOLUTIONS | {"double": look})
     before = {path: path.read_bytes() for path in submissions.rglob("*") if path.is_file()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CONVNETLAB_TEST_SECRET", "x")
-        told = run(submissions, grades, source)
+        told = run(submissions, grades, source, limits=LIMITS)
     server.shutdown()
     after = {path: path.read_bytes() for path in submissions.rglob("*") if path.is_file()}
     assert before == after
@@ -214,7 +223,8 @@ print("SEEN", [it for it in seen if "NOT_THERE" not in it])
 def test_a_hostile_cell_costs_its_exercise_at_most(name, hostile):
     place, _ = hostile
     _, expected, word = CELLS[name]
-    assert points(place / "grades")[name] == FULL | {"double": expected}
+    lost = expected if isinstance(expected, dict) else {"double": expected}
+    assert points(place / "grades")[name] == FULL | lost
     page = html.unescape((place / "grades" / "report.html").read_text())
     assert name in page
     told = "\n".join(r.text for r in store.load(place / "grades", name).result.remarks)

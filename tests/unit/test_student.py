@@ -225,3 +225,53 @@ def test_the_written_conclusion_is_kept(work):
     student.start(work, update=True)
     assert cell_of(read(path), "conclusion").source == "It is good."
     assert cell_of(read(path), "conclusion").attachments == picture
+
+
+def test_what_a_student_added_stays_with_its_neighbour_when_another_cell_was_moved(work):
+    path = work / f"{STAGES[0]}.ipynb"
+
+    def change(notebook):
+        place = notebook.cells.index(cell_of(notebook, "one-hot"))
+        notebook.cells.insert(place, nbformat.v4.new_code_cell("mine = 1"))
+        notebook.cells.insert(0, notebook.cells.pop())
+
+    edit(path, change)
+    before = [cell.id for cell in SOURCES[STAGES[0]].cells]
+    student.start(work, update=True)
+    cells = read(path).cells
+    assert [cell.id for cell in cells if cell.source != "mine = 1"] == before
+    place = [cell.id for cell in cells].index("one-hot")
+    assert cells[place - 1].source == "mine = 1"
+
+
+def test_a_copied_stub_takes_no_answers_place_where_metadata_was_stripped(work):
+    path = work / f"{STAGES[0]}.ipynb"
+
+    def change(notebook):
+        cell = cell_of(notebook, "one-hot")
+        twin = copy.deepcopy(cell)
+        twin.id = "twin"
+        cell.source = "def one_hot(a, b):\n    return 3"
+        notebook.cells.insert(notebook.cells.index(cell), twin)
+        for each in notebook.cells:
+            each.metadata.pop("convnetlab", None)
+
+    edit(path, change)
+    student.start(work, update=True)
+    updated = read(path)
+    assert cell_of(updated, "one-hot").source.endswith("return 3")
+    assert sum("def one_hot" in cell.source for cell in updated.cells) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_solutions_written_into_a_copy_are_the_sources_code(stage):
+    source = SOURCES[stage]
+    answers = student.solutions(source)
+    filled = student.answer(student.student_copy(source), answers)
+    assert answers and set(answers) == {c.id for c in source.cells if student.is_answer(c)}
+    for cell, original in zip(filled.cells, source.cells, strict=True):
+        assert "SOLUTION" not in cell.source and "YOUR CODE" not in cell.source
+        if cell.cell_type == "code":  # comments are not in the tree
+            assert ast.dump(ast.parse(cell.source)) == ast.dump(ast.parse(original.source))
+    blank = student.answer(student.student_copy(source), {})
+    assert blank == student.student_copy(source)

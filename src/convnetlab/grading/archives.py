@@ -22,6 +22,7 @@ LARGEST_NOTEBOOK = 50 * MIB
 LARGEST_ARCHIVE = 300 * MIB
 LARGEST_STUDENT = 1024 * MIB  # all that is read for one student
 MOST_FILES = 20_000  # in one student's archives
+MOST_LEVELS = 50  # folders in folders
 ENTRY = 200  # bytes of an archive's table of contents that a file takes, with a long name
 RATIO = 200  # packed more tightly than this, what is larger than a MiB is taken for a bomb
 
@@ -106,6 +107,12 @@ def refuse(parts: tuple[str, ...], reason: str, suspicious: bool = False) -> Ite
     return Item(parts, 0.0, nothing, RefusedError(reason, suspicious))
 
 
+def too_deep(parts: tuple[str, ...]) -> Item:
+    """Return what stands for a file in too many folders."""
+    reason = f"holds more than {MOST_LEVELS} folders in one another"
+    return refuse(parts[:2], reason, suspicious=True)
+
+
 def readable(name: str) -> str:
     """Return a file's name as text that can be printed and stored anywhere.
 
@@ -147,7 +154,9 @@ def folder_items(folder: Path) -> Iterator[Item]:
             yield refuse(parts, "is an empty folder")
         for entry in entries:
             names = (*parts, readable(entry.name))
-            if entry.is_dir(follow_symlinks=False):
+            if len(names) > MOST_LEVELS:
+                yield too_deep(names)
+            elif entry.is_dir(follow_symlinks=False):
                 waiting.append((Path(entry.path), names))
             else:
                 yield folder_item(entry, names)
@@ -264,6 +273,8 @@ def zip_item(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Item:
     size, packed = info.file_size, max(info.compress_size, 1)
     if is_outside:
         return refuse(parts, "has a path that leads out of the archive", suspicious=True)
+    if len(parts) > MOST_LEVELS:
+        return too_deep(parts)
     if kind == stat.S_IFLNK:
         return refuse(parts, "is a link, and was not followed", suspicious=True)
     if kind not in (0, stat.S_IFREG):
@@ -362,6 +373,8 @@ def tar_item(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Item:
     parts, is_outside = safe_parts(member.name)
     if is_outside:
         return refuse(parts, "has a path that leads out of the archive", suspicious=True)
+    if len(parts) > MOST_LEVELS:
+        return too_deep(parts)
     if member.issym() or member.islnk():
         return refuse(parts, "is a link, and was not followed", suspicious=True)
     if not member.isfile() or member.issparse():

@@ -94,15 +94,14 @@ def ask(notebook: NotebookNode) -> Iterator[Question]:
     title = answer = ""
     for cell in notebook.cells:
         settings = cell.metadata.get("nbgrader", {})
-        if cell.cell_type == "markdown" and not settings:
-            headings = re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)
-            title = headings[-1] if headings else title
+        if cell.cell_type == "markdown":
+            text = cell.source.partition("### BEGIN SOLUTION")[0]
+            title = [title, *re.findall(r"^#+ +(.+)$", text, re.MULTILINE)][-1]
         if settings.get("solution"):
             answer = str(settings["grade_id"])
         if settings.get("grade"):
             by_hand = bool(settings.get("solution"))
             key = str(settings["grade_id"])
             exercise = key if by_hand else answer or key
-            own = re.match(r"#+ +(.+)", cell.source) if by_hand else None
             points = float(settings.get("points", 0))
-            yield Question(exercise, key, own[1] if own else title, points, by_hand)
+            yield Question(exercise, key, title, points, by_hand)

@@ -22,6 +22,8 @@ from convnetlab.grading.slices import is_exercise, owner
 INSTRUCTORS_SECONDS = 120.0  # at least, for a cell that is not the student's
 RESTARTS = 12
 LONGEST_ANSWER = 6 * 2**20  # characters
+TAMPERED = "an assertion that must fail did not: assertions were tampered with"
+HIDDEN = "what the hidden tests asked was not answered: the kernel was tampered with"
 # What the parent trusts is only how it reads the answer; the student's code can see all of this.
 PROBE = """
 def _convnetlab_probe():
@@ -31,8 +33,9 @@ def _convnetlab_probe():
     wire = type(sys)("convnetlab_wire")
     sys.modules["convnetlab_wire"] = wire
     exec(compile(source, "wire", "exec"), wire.__dict__)
-    value, answers = globals()[name], []
-    for given in [None] if inputs is None else inputs:
+    answers = [] if name in globals() else None
+    value = globals().get(name)
+    for given in () if answers is None else [None] if inputs is None else inputs:
         try:
             found = value if given is None else value(*wire.decode(given))
             text = wire.encode(found)
@@ -43,6 +46,7 @@ def _convnetlab_probe():
             answers.append({{"raised": type(error).__name__}})
     publish_display_data({{kind: json.dumps(answers)}})
 _convnetlab_probe()
+del _convnetlab_probe
 """
 
 
@@ -52,6 +56,7 @@ def execute(
     probes: Sequence[Probe],
     limits: Limits,
     sandbox: bool = True,
+    first: str = "",
 ) -> Execution:
     """Execute cells of a notebook in order, with a probe after each check that has one.
 
@@ -61,12 +66,13 @@ def execute(
         probes: what to ask of the student's names.
         limits: what it may take.
         sandbox: whether the kernel is locked in. Without, it can do what you can do.
+        first: code that each kernel runs before all else, or "".
 
     Raises:
         LabError: no kernel can be started here.
     """
     began = time.monotonic()
-    executor = Executor(notebook, sources, probes, limits, sandbox)
+    executor = Executor(notebook, sources, probes, limits, sandbox, first)
     try:
         executor.run_all()
     finally:
@@ -91,8 +97,10 @@ class Executor:
         probes: Sequence[Probe],
         limits: Limits,
         is_sandboxed: bool,
+        first: str = "",
     ) -> None:
         """Prepare; no kernel is started yet."""
+        self.first = first
         self.notebook = without_outputs(notebook)
         self.cells = [cell for cell in self.notebook.cells if cell.id in sources]
         self.sources = sources
@@ -102,7 +110,8 @@ class Executor:
         self.kernel: Kernel | None = None
         self.starts = 0
         self.peak = 0
-        self.replayed: list[NotebookNode] = []
+        self.replayed: list[NotebookNode] = []  # what a new kernel runs first
+        self.recent: list[NotebookNode] = []  # of these, since the last check that was in order
         self.runs = {cell.id: CellRun("not run") for cell in self.cells}
         self.answers: dict[str, list[Any] | None] = {probe.check: None for probe in probes}
         self.remarks: list[Remark] = []
@@ -115,9 +124,10 @@ class Executor:
                 self.remarks.append(Remark(text, suspicious=True))
                 return
             cell.execution_count = number
-            self.run_cell(cell)
-            if cell.id in self.probes and self.is_ready():
-                self.answers[cell.id] = self.ask(self.probes[cell.id])
+            if is_check(cell):
+                self.run_check(cell)
+            else:
+                self.run_cell(cell)
 
     def stop(self) -> None:
         """End the kernel that runs, if one does."""
@@ -139,7 +149,10 @@ class Executor:
 
     def started(self) -> Kernel:
         """Start a kernel."""
-        return Kernel(self.limits, self.is_sandboxed).__enter__()
+        kernel = Kernel(self.limits, self.is_sandboxed).__enter__()
+        if self.first:
+            kernel.run(self.first, INSTRUCTORS_SECONDS)
+        return kernel
 
     def replay(self) -> None:
         """Run again what ran before; a cell at which the kernel dies is left out from then on."""
@@ -151,12 +164,21 @@ class Executor:
                 self.note(cell, ran.remark or ran.message, "run again, ")
                 return
 
-    def run_cell(self, cell: NotebookNode) -> None:
-        """Execute a cell, a check after its canary, and keep what became of it."""
-        assert self.kernel is not None
-        trouble = self.canary(cell) if is_check(cell) else ""
+    def run_check(self, cell: NotebookNode) -> None:
+        """Execute a check after its canary, ask what there is to ask, and distrust what is odd."""
+        if trouble := self.canary():
+            self.distrust(cell, trouble)
+            return
         if not self.is_ready():
             return
+        self.run_cell(cell)
+        if cell.id in self.probes and self.is_ready() and (trouble := self.ask(cell)):
+            self.distrust(cell, trouble)
+        self.recent.clear()
+
+    def run_cell(self, cell: NotebookNode) -> None:
+        """Execute a cell, and keep what became of it."""
+        assert self.kernel is not None
         ran = self.kernel.run(self.sources[cell.id], self.seconds(cell))
         cell.outputs = ran.outputs
         self.runs[cell.id] = CellRun(ran.status, described(ran), ran.seconds)
@@ -166,11 +188,9 @@ class Executor:
             self.note(cell, "ended the kernel")
         if self.kernel.is_alive and ran.status in ("ok", "error"):
             self.replayed.append(cell)
-        if trouble and ran.status == "ok":
-            self.runs[cell.id] = CellRun("error", trouble, ran.seconds)
-            self.remarks.append(Remark(self.sentence(cell, trouble), suspicious=True))
+            self.recent.append(cell)
 
-    def canary(self, cell: NotebookNode) -> str:
+    def canary(self) -> str:
         """Run a check that must fail; return what is wrong if it does not, or "".
 
         Code in the same process can make every assertion pass.
@@ -178,21 +198,31 @@ class Executor:
         assert self.kernel is not None
         word = secrets.token_hex(8)
         ran = self.kernel.run(f"assert False, {word!r}", self.limits.seconds)
-        if (ran.status, ran.name, ran.message) == ("error", "AssertionError", word):
-            return ""
-        if not self.kernel.is_alive:
-            return ""  # something before ended it; the check itself is to be run again
-        return "an assertion that must fail did not fail as it must: assertions were tampered with"
+        as_it_must = (ran.status, ran.name, ran.message) == ("error", "AssertionError", word)
+        # If something before has ended the kernel, the check will run in the next one.
+        return "" if as_it_must or not self.kernel.is_alive else TAMPERED
 
-    def ask(self, probe: Probe) -> list[Any] | None:
-        """Ask what a student's function returns; None if no answer can be read."""
+    def ask(self, cell: NotebookNode) -> str:
+        """Keep what a student's function returns; tell if no answer came without a reason."""
         assert self.kernel is not None
+        probe = self.probes[cell.id]
         ran = self.kernel.run(probe_code(probe), self.limits.seconds)
         if ran.remark or not self.kernel.is_alive:
-            check = next(cell for cell in self.cells if cell.id == probe.check)
-            self.note(check, ran.remark or "ended the kernel", f"{probe.name}, called again, ")
+            self.note(cell, ran.remark or "ended the kernel", f"{probe.name}, called again, ")
+        elif ran.answers is None:
+            return HIDDEN
         count = 1 if probe.inputs is None else len(probe.inputs)
-        return None if ran.answers is None else read_answers(ran.answers, count)
+        self.answers[cell.id] = read_answers(ran.answers or "", count)
+        return ""
+
+    def distrust(self, cell: NotebookNode, trouble: str) -> None:
+        """Count a check as failed, and go on without what ran since the last that was in order."""
+        assert self.kernel is not None
+        self.runs[cell.id] = CellRun("error", trouble)
+        self.remarks.append(Remark(self.sentence(cell, trouble), suspicious=True))
+        self.replayed = [each for each in self.replayed if each not in self.recent]
+        self.recent.clear()
+        self.kernel.kill()
 
     def seconds(self, cell: NotebookNode) -> float:
         """Return how long a cell may take."""

@@ -18,7 +18,7 @@ from convnetlab.grading.scores import (
     told,
     total,
 )
-from convnetlab.grading.shown import sources
+from convnetlab.grading.shown import cells_of, sources
 
 LONGEST = 10_000  # characters of an answer, or of what a check said
 # How a state looks, and is called; never by its colour alone.
@@ -75,7 +75,7 @@ def page_of(result: Result, manual: Manual) -> str:
 
 def section(result: Result, notebook: NotebookResult, manual: Manual) -> dict[str, Any]:
     """Return what the page tells of a notebook."""
-    answers = sources(notebook.executed)
+    answers = sources(cells_of(notebook.executed))
     student = result.submission.student
     return {
         "name": notebook.name,

@@ -20,6 +20,7 @@ from convnetlab.grading import (
     feedback,
     gradebook,
     marking,
+    reference,
     report,
     sandbox,
     store,
@@ -195,7 +196,7 @@ def grade_all(
         Why those that could not be graded were not, by student; and what the page tells of it all.
     """
     begun = time.monotonic()
-    seed, sources = private_seed(out), Sources(newest, settings.against)
+    seed, sources = private_seed(out), Sources(newest, settings, out, say)
     circumstances = marking.circumstances(settings.limits, settings.is_shut_in)
     planned: dict[str, dict[str, Plan]] = {}
     jobs: dict[str, tuple[object, ...]] = {}
@@ -207,7 +208,7 @@ def grade_all(
             for name in newest.notebooks
         }
         tasks = {
-            name: it.prepared.task
+            name: replace(it.prepared.task, first=sources.first(it.assignment))
             for name, it in plans.items()
             if it.prepared is not None and it.ready is None
         }
@@ -268,14 +269,24 @@ def clock(seconds: float) -> str:
 class Sources:
     """The versions of an assignment, each read once."""
 
-    def __init__(self, newest: Assignment, against: str) -> None:
-        """Choose from `newest` and those that were released before."""
-        self.newest, self.against = newest, against
+    def __init__(self, newest: Assignment, settings: Settings, out: Path, say: Say) -> None:
+        """Choose from `newest` and those that were released before; `out` keeps their runs."""
+        self.newest, self.settings, self.out, self.say = newest, settings, out, say
         self.known = {newest.stamp: newest}
+        self.unpacking: dict[str, str] = {}
+
+    def first(self, assignment: Assignment) -> str:
+        """Return the code by which a kernel has the results of earlier stages, if it needs any."""
+        if not self.settings.every_cell:
+            return ""
+        if assignment.stamp not in self.unpacking:
+            runs = reference.runs_of(assignment, self.out, self.say)
+            self.unpacking[assignment.stamp] = reference.unpacking(runs)
+        return self.unpacking[assignment.stamp]
 
     def choose(self, name: str, handed_in: bytes | None) -> tuple[Assignment, tuple[Remark, ...]]:
         """Return what a notebook is graded against, and what is to be said of that."""
-        stamp = stamp_of(handed_in) if handed_in and self.against == "own" else ""
+        stamp = stamp_of(handed_in) if handed_in and self.settings.against == "own" else ""
         if stamp and stamp not in self.known:
             there = release.archived(stamp)
             self.known[stamp] = load(there) if there else self.newest

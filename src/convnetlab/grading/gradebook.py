@@ -10,7 +10,7 @@ says why. Where its exercise is gone it is set aside, and comes back with the ex
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,15 @@ from convnetlab.grading.ledger import (
     Asked,
     Cell,
     Ledger,
+    Place,
+    Seen,
+    recall,
     transaction,
 )
 from convnetlab.grading.pages import put, refuse_unsafe
-from convnetlab.grading.records import NotebookResult, Remark, Result, Submission
+from convnetlab.grading.records import Mark, Remark, Result, Submission
 from convnetlab.grading.scores import ByHand, Manual
-from convnetlab.grading.shown import safe_notebook, sources
+from convnetlab.grading.shown import Cells, cells_of, safe_notebook, sources
 
 CONFIGURATION = "nbgrader_config.py"
 FORMAT = 1  # of the notebooks that the formgrader shows; another number writes them anew
@@ -77,10 +80,15 @@ def write(
     for submission in submissions:
         put_submitted(folder, submission, list(notebooks))
     with transaction(folder) as connection:
+        seen = recall(connection)
+    # Meanwhile a formgrader may be open and save: files take long, the gradebook a moment.
+    now = put_autograded(folder, seen, given, results)
+    with transaction(folder) as connection:
         ledger = Ledger(connection)
         ledger.keep_cells(given, wanted_cells(given, results))
         ledger.keep_students(results)
-        ledger.keep_grades(results, put_autograded(folder, ledger, given, results))
+        ledger.keep_grades(results, now)
+        ledger.remember(now)
     return {name: tuple(found) for name, found in ledger.remarks.items()}
 
 
@@ -173,46 +181,46 @@ def wanted_cells(
 
 def put_autograded(
     folder: Path,
-    ledger: Ledger,
+    seen: Mapping[Place, Seen],
     given: Mapping[str, NotebookNode],
     results: Sequence[Result],
-) -> dict[tuple[str, str], dict[str, Asked]]:
+) -> dict[Place, Seen]:
     """Write the notebooks that the formgrader shows, and return what the points of each rest on."""
     printed = {name: fingerprint(str(checksums(copy))) for name, copy in given.items()}
-    asked: dict[tuple[str, str], dict[str, Asked]] = {}
+    now: dict[Place, Seen] = {}
     for result in results:
         owner = result.submission.student
         for notebook in result.notebooks:
             path = folder / "autograded" / owner / ASSIGNMENT / f"{notebook.name}.ipynb"
             key = f"{FORMAT} {notebook.key} {printed.get(notebook.name, '')}"
-            before = ledger.seen.get((owner, notebook.name))
-            if before and before[0] == key and path.is_file():
-                asked[owner, notebook.name] = before[1]
+            before = seen.get((owner, notebook.name))
+            if before and before.key == key and path.is_file():
+                now[owner, notebook.name] = before
                 continue
-            shown = shown_notebook(notebook, given.get(notebook.name))
-            put(path, json.dumps(shown, indent=1, ensure_ascii=False) + "\n")
-            asked[owner, notebook.name] = what_is_asked(notebook)
-            ledger.remember((owner, notebook.name), key, asked[owner, notebook.name])
-    return asked
+            cells = cells_of(notebook.executed)
+            shown = shown_notebook(cells, given.get(notebook.name))
+            put(path, json.dumps(shown, ensure_ascii=False) + "\n")
+            now[owner, notebook.name] = Seen(key, what_is_asked(cells, notebook.marks))
+    return now
 
 
-def shown_notebook(notebook: NotebookResult, given: NotebookNode | None) -> dict[str, Any]:
+def shown_notebook(cells: Cells, given: NotebookNode | None) -> dict[str, Any]:
     """Return an executed notebook as the formgrader gets it."""
     metadata = given.metadata if given else {}
     kept = {name: metadata[name] for name in ("kernelspec", "language_info") if name in metadata}
-    return safe_notebook(notebook.executed, kept, checksums(given))
+    return safe_notebook(cells, kept, checksums(given))
 
 
-def what_is_asked(notebook: NotebookResult) -> dict[str, Asked]:
+def what_is_asked(cells: Cells, marks: Iterable[Mark]) -> dict[str, Asked]:
     """Return what the points of a notebook's exercises rest on, by the id of the graded cell."""
-    found = sources(notebook.executed)
+    found = sources(cells)
     return {
         mark.check: Asked(
             fingerprint(found.get(mark.exercise, "")),
             "" if mark.check == mark.exercise else fingerprint(found.get(mark.check, "")),
             mark.maximum,
         )
-        for mark in notebook.marks
+        for mark in marks
     }
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ MOST_VALUES = 3_000_000  # a value of JSON takes up to 200 bytes once it has bee
 
 GRADING = ("grade_id", "points", "grade", "solution", "locked")
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+STAMP = re.compile(r"[0-9A-Za-z_-]{1,64}")  # it becomes a folder's name: nothing else is believed
 BEGINNINGS = {
     b"PK\x03\x04": "a zip archive",
     b"%PDF": "a PDF document",
@@ -71,7 +73,7 @@ def read_handed_in(handed_in: bytes | None) -> HandedIn:
     cells = tuple(cell for cell in found if cell is not None)
     return HandedIn(
         cells=cells,
-        stamp=clean(stamp) if isinstance(stamp, str) else "",
+        stamp=stamp if isinstance(stamp, str) and STAMP.fullmatch(stamp) else "",
         remarks=tuple(oddities(content, cells, len(found) - len(cells), is_foreign)),
     )
 

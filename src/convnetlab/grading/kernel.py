@@ -33,7 +33,8 @@ PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "
 LARGEST_MESSAGE = 8 * 2**20  # bytes, of one part
 MOST_WAITING = 16  # messages that ZeroMQ holds for us
 LOOK = 0.2  # seconds between looks at what the kernel takes
-GRACE = 2.0  # seconds from an interrupt to the end
+GRACE = 1.0  # seconds from an interrupt to the end
+PATIENCE = 2.0  # seconds for outputs to come after the reply
 START = 90.0  # seconds that a kernel may take to start
 FULL = "filled the disk"
 SCHEME = {"signature_scheme": "hmac-sha256", "kernel_name": "convnetlab"}
@@ -246,9 +247,9 @@ class Kernel:
         ran = self.listen(conversation, began + seconds)
         ran.seconds = time.monotonic() - began
         ran.outputs, ran.answers = conversation.outputs.kept, conversation.answers
-        if self.is_alive and watch.full_folder(self.places):
-            ran.status, ran.message, ran.remark = "disk", FULL, FULL
+        if self.is_alive and (fault := self.look()):
             self.kill()
+            ran.status, ran.message, ran.remark = fault[0], fault[1], fault[1]
         if conversation.outputs.is_cut or (conversation.is_torn and self.is_alive):
             ran.remark = ran.remark or "printed more than is kept"
             ran.outputs.append(v4.new_output("stream", text="\n… (the rest is not kept)\n"))
@@ -264,7 +265,7 @@ class Kernel:
                 return ending(conversation.reply or {}, stopped)
             if self.process.poll() is not None:
                 return Ran("died", "", "the kernel died")
-            if fault := self.look():
+            if time.monotonic() > self.next_look and (fault := self.look()):
                 self.kill()
                 return Ran(fault[0], "", fault[1], remark=fault[1])
             if stopped is None and (reason := overdue(conversation, deadline)):
@@ -281,12 +282,9 @@ class Kernel:
                     conversation.take(message, is_reply=socket is self.shell)
 
     def look(self) -> tuple[str, str] | None:
-        """Return the status and the words for a limit that is exceeded, now and then."""
-        now = time.monotonic()
-        if now < self.next_look:
-            return None
-        self.next_look = now + LOOK
-        taken = watch.usage(self.process.pid)
+        """Return the status and the words for a limit that is exceeded, None if none is."""
+        self.next_look = time.monotonic() + LOOK
+        taken = watch.usage(self.process.pid, self.limits.memory)
         self.peak = max(self.peak, taken.memory)
         status, words = watch.excess(taken, self.limits, self.parent_before)
         if not status and watch.full_folder(self.places):
@@ -335,7 +333,7 @@ class Conversation:
         """Whether the reply is there and all outputs are; those may have got lost."""
         if self.reply is None:
             return False
-        patience = 0.3 if self.is_torn else GRACE
+        patience = 0.3 if self.is_torn else PATIENCE
         return self.is_idle or time.monotonic() > self.replied_at + patience
 
 

@@ -65,6 +65,9 @@ Row = dict[str, Any]
 Key = tuple[str, str, str]  # student, notebook, cell
 
 
+Place = tuple[str, str]  # student, notebook
+
+
 @dataclass(frozen=True)
 class Cell:
     """A cell that the gradebook knows.
@@ -102,6 +105,22 @@ class Asked:
     answer: str
     check: str
     maximum: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was graded of a student's notebook.
+
+    Attributes:
+        key: a hash of its result, and of all else that the formgrader's notebook is made from.
+        asked: by the id of the graded cell.
+    """
+
+    key: str
+    asked: Mapping[str, Asked]
+
+
+UNSEEN = Seen("", {})
 
 
 @contextlib.contextmanager
@@ -160,15 +179,9 @@ class Ledger:
         self.assignment: str = connection.scalar(query) or self.add_assignment()
         self.grades = self.read(GRADES)
         self.comments = self.read(COMMENTS)
-        self.seen = {
-            (row.student, row.notebook): (
-                row.key,
-                {name: Asked(*asked) for name, asked in row.asked.items()},
-            )
-            for row in connection.execute(sql.select(SEEN))
-        }
+        self.seen = recall(connection)
         self.cells: dict[tuple[str, str, str], str] = {}  # ids by notebook, name, type
-        self.places: dict[tuple[str, str], str] = {}  # ids by student, notebook
+        self.places: dict[Place, str] = {}  # ids by student, notebook
 
     def add_assignment(self) -> str:
         """Add the assignment, and return its id."""
@@ -322,9 +335,7 @@ class Ledger:
                 added.append(row)
         self.insert(HANDED_IN, added)
 
-    def keep_grades(
-        self, results: Sequence[Result], asked: Mapping[tuple[str, str], Mapping[str, Asked]]
-    ) -> None:
+    def keep_grades(self, results: Sequence[Result], now: Mapping[Place, Seen]) -> None:
         """Write the automatic scores and comments of all marks; whatever was stale goes."""
         marks = {
             (result.submission.student, mark.notebook, mark.check): mark
@@ -341,7 +352,7 @@ class Ledger:
         added = []
         for key, mark in marks.items():
             if key in self.grades:
-                self.look_again(key, mark, asked.get(key[:2], {}).get(key[2]))
+                self.look_again(key, mark, now.get(key[:2], UNSEEN).asked.get(key[2]))
             else:
                 added.append(self.new_grade(key, mark, aside.get(key)))
         self.insert(GRADES, added)
@@ -373,7 +384,7 @@ class Ledger:
         """Note an exercise's new automatic score, and whether a person should look at it again."""
         row, score = self.grades[key], auto_score(mark)
         given = row["manual_score"]
-        before = self.seen.get(key[:2], ("", {}))[1].get(key[2])
+        before = self.seen.get(key[:2], UNSEEN).asked.get(key[2])
         reason = why_again(before, now) if now else ""
         is_due = score is None if given is None else bool(reason or row["needs_manual_grade"])
         row["is_changed"] = (score, is_due) != (row["auto_score"], row["needs_manual_grade"])
@@ -451,13 +462,36 @@ class Ledger:
             self.say(key, "the exercise is back, with what was given by hand. Look at it again")
         return back
 
-    def remember(self, place: tuple[str, str], key: str, asked: Mapping[str, Asked]) -> None:
-        """Note what was graded of a student's notebook."""
-        where = (SEEN.c.student == place[0], SEEN.c.notebook == place[1])
-        self.connection.execute(sql.delete(SEEN).where(*where))
-        plain = {name: list(dataclasses.astuple(it)) for name, it in asked.items()}
-        row = {"student": place[0], "notebook": place[1], "key": key, "asked": plain}
-        self.insert(SEEN, [row])
+    def remember(self, now: Mapping[Place, Seen]) -> None:
+        """Note what was graded of each student's notebook."""
+        changed = {place: it for place, it in now.items() if self.seen.get(place) != it}
+        gone = [{"who": student, "what": notebook} for student, notebook in changed]
+        if changed:
+            who, what = (
+                SEEN.c.student == sql.bindparam("who"),
+                SEEN.c.notebook == sql.bindparam("what"),
+            )
+            self.connection.execute(sql.delete(SEEN).where(who, what), gone)
+        rows = [
+            {"student": place[0], "notebook": place[1], "key": it.key, "asked": plain(it.asked)}
+            for place, it in changed.items()
+        ]
+        self.insert(SEEN, rows)
+
+
+def recall(connection: sql.Connection) -> dict[Place, Seen]:
+    """Return what was graded last, by student and notebook."""
+    return {
+        (row.student, row.notebook): Seen(
+            row.key, {name: Asked(*asked) for name, asked in row.asked.items()}
+        )
+        for row in connection.execute(sql.select(SEEN))
+    }
+
+
+def plain(asked: Mapping[str, Asked]) -> dict[str, list[Any]]:
+    """Return what points rest on as JSON's values."""
+    return {name: list(dataclasses.astuple(it)) for name, it in asked.items()}
 
 
 def about(result: Result) -> Row:

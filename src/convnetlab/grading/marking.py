@@ -30,11 +30,13 @@ class Task:
         notebook: the rebuilt notebook, as JSON text.
         sources: what is executed, in order, by the cell's id; empty if nothing was answered.
         probes: what is asked of the student's names.
+        first: code of ours that each kernel runs before all else, or "".
     """
 
     notebook: str
     sources: Mapping[str, str]
     probes: tuple[Probe, ...]
+    first: str = ""
 
     @property
     def key(self) -> str:
@@ -106,7 +108,12 @@ def carry_out(tasks: Mapping[str, Task], limits: Limits, sandbox: bool) -> dict[
     """
     return {
         name: execution.execute(
-            nbformat.reads(task.notebook, as_version=4), task.sources, task.probes, limits, sandbox
+            nbformat.reads(task.notebook, as_version=4),
+            task.sources,
+            task.probes,
+            limits,
+            sandbox,
+            task.first,
         )
         for name, task in tasks.items()
     }

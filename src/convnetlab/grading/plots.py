@@ -39,10 +39,11 @@ def distribution(totals: Sequence[float], most: float, title: str) -> LabFigure:
     counts, edges = np.histogram(totals, bins=10, range=(0, high))
     median = float(np.median(totals))
     best = int(np.argmax(counts))
+    people = "1 student" if len(totals) == 1 else f"{len(totals)} students"
     figure = LabFigure(
-        f"{title}: {len(totals)} students, from {min(totals):g} to {max(totals):g} points of "
-        f"{most:g}; the median is {median:g}. Most of them, {counts[best]}, lie between "
-        f"{edges[best]:g} and {edges[best + 1]:g}.",
+        f"{title}: {people}, from {min(totals):g} to {max(totals):g} points of {most:g}; the "
+        f"median is {median:g}. The fullest bar holds {counts[best]}, from {edges[best]:g} to "
+        f"{edges[best + 1]:g} points.",
         8,
         3.6,
     )

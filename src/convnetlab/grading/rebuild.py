@@ -7,7 +7,7 @@ import functools
 import itertools
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nbformat import NotebookNode
 
@@ -42,7 +42,8 @@ def rebuild(
     matches = match(notebook.cells, handed.cells)
     remarks = [*handed.remarks, *compare(notebook.cells, handed, matches, stamp)]
     remarks += rescue(notebook.cells, handed.cells, matches)
-    answers = weave(notebook, handed.cells, matches, holds_answer, own_cell)
+    keep = functools.partial(own_cell, given={cell.id: text_of(cell) for cell in notebook.cells})
+    answers = weave(notebook, handed.cells, matches, holds_answer, keep)
     remarks += [*borrowed(handed.cells, answers), *number_own_cells(notebook)]
     states = {}
     for number, cell in enumerate(source.cells):
@@ -68,6 +69,7 @@ def as_given(source: NotebookNode) -> NotebookNode:
             cell.outputs, cell.execution_count = [], None
         if is_answer(cell):
             cell.source = without_solution(cell.cell_type, cell.source)
+            cell.pop("attachments", None)  # pictures of the answer
     return notebook
 
 
@@ -77,11 +79,12 @@ def match(ours: Sequence[NotebookNode], theirs: Sequence[NotebookNode]) -> Match
     Where ids are gone, as in a new notebook into which everything was copied, the text decides.
     """
     matches = pair(ours, theirs)
-    free = set(range(len(ours))) - set(matches)
-    by_text = {text_of(ours[number]): number for number in sorted(free, reverse=True)}
+    free: dict[str, list[int]] = defaultdict(list)
+    for number in sorted(set(range(len(ours))) - set(matches), reverse=True):
+        free[text_of(ours[number])].append(number)
     for position, cell in enumerate(theirs):
-        if matches[position] is None and cell.source.strip():
-            matches[position] = by_text.pop(text_of(cell), None)
+        if matches[position] is None and (same := free.get(text_of(cell))):
+            matches[position] = same.pop()
     return matches
 
 
@@ -125,14 +128,15 @@ def by_name(
     claims: dict[int, set[int]] = {}
     for position, cell in enumerate(theirs):
         if wanted and matches[position] is None and cell.cell_type == "code" and is_own(cell):
-            claims[position] = {wanted[name] for name in defined(cell.source) & wanted.keys()}
+            names = set() if is_blank(cell.source) else defined(cell.source)
+            claims[position] = {wanted[name] for name in names & wanted.keys()}
     times = Counter(number for numbers in claims.values() for number in numbers)
     return {
         position: number
         for position, numbers in claims.items()
         if len(numbers) == 1
         for number in numbers
-        if times[number] == 1 and not is_blank(theirs[position].source)
+        if times[number] == 1
     }
 
 
@@ -154,10 +158,20 @@ def by_place(
     return found
 
 
-def own_cell(cell: NotebookNode, ours: NotebookNode | None) -> NotebookNode | None:
-    """Return what the student's cell becomes that is no answer that counts, or None."""
+def own_cell(
+    cell: NotebookNode, ours: NotebookNode | None, given: Mapping[str, str]
+) -> NotebookNode | None:
+    """Return what a cell becomes that is no answer that counts; None if the student wrote nothing.
+
+    Args:
+        cell: the student's.
+        ours: the cell that it is a version of, with its answer, if there is one.
+        given: the text of each of our cells without answers, by its id.
+    """
     is_changed = ours is not None or "convnetlab" in cell.metadata
-    if not is_own(cell) or (ours is not None and is_same(cell, ours)):
+    if not is_own(cell):
+        return None
+    if ours is not None and (is_same(cell, ours) or text_of(cell) == given[ours.id]):
         return None
     kept = NotebookNode(
         cell_type=cell.cell_type,

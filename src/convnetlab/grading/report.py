@@ -1,5 +1,6 @@
 """The instructor's page: how the class did, what is odd, what is still to be done."""
 
+import shlex
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +86,7 @@ def write(folder: Path, results: Sequence[Result], manual: Manual, about: About)
         sources=sources(results),
         waiting=waiting(results, manual),
         time=time_taken(results),
-        place=folder.resolve().name,
+        place=shlex.quote(str(folder.resolve())),
         version=__version__,
     )
     return put(folder / "report.html", page)

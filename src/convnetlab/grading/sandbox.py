@@ -19,10 +19,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import psutil
 
@@ -56,6 +57,7 @@ SYSTEM = (
 SMALL, SIDE = 2**20, 64 * 2**20  # bytes: for sockets; for /tmp and /dev/shm
 OPEN_FILES = 256
 CPU_SECONDS = 3600
+START = 30.0  # seconds that setting up a sandbox may take
 INSTEAD = (
     "On Windows use WSL, elsewhere a container or virtual machine with Debian or Ubuntu; or give "
     "--no-sandbox, for notebooks that you trust as you trust your own."
@@ -144,22 +146,20 @@ def sandboxed(
         limits: sizes and numbers.
         connection: what stands in the kernel's connection file.
     """
-    told, tells = os.pipe()
     files = [data_file(json.dumps(connection).encode()), data_file(filter_program())]
-    with os.fdopen(told, "rb") as telling:
-        try:
-            process = subprocess.Popen(
-                command_line(command, limits, files[0], files[1], tells),
-                env=environment(),  # the first process's can be read within, whatever is unset
-                pass_fds=(*files, tells),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-            )
-        finally:
-            for descriptor in (*files, tells):
-                os.close(descriptor)
-        box = Sandbox(process, first_process(telling))
+    try:
+        process = subprocess.Popen(
+            command_line(command, limits, *files),
+            env=environment(),  # the first process's can be read within, whatever is unset
+            pass_fds=files,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        for descriptor in files:
+            os.close(descriptor)
+    box = Sandbox(process, first_process(process))
     try:
         yield box
     finally:
@@ -174,21 +174,33 @@ def data_file(content: bytes) -> int:
     return descriptor
 
 
-def first_process(telling: BinaryIO) -> int:
-    """Return the number of the first process within, as bubblewrap tells it; 0 if it does not."""
-    text = b""
-    for line in telling:
-        text += line
-        if b"}" in line:
-            break
-    try:
-        return int(json.loads(text)["child-pid"])
-    except ValueError:
-        return 0
+def first_process(process: subprocess.Popen[bytes]) -> int:
+    """Return the number, seen from here, of the first process within; 0 if there is none.
+
+    It is the one that has number 1 in a numbering of its own, as deep as bubblewraps are nested.
+    """
+    depth = len(numbers(os.getpid())) + (2 if os.geteuid() == 0 else 1)
+    end = time.monotonic() + START
+    while process.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
+            for member in psutil.Process(process.pid).children(recursive=True):
+                found = numbers(member.pid)
+                if len(found) == depth and found[-1] == 1:
+                    return member.pid
+        time.sleep(0.005)
+    return 0
+
+
+def numbers(process: int) -> list[int]:
+    """Return a process's numbers, from the outermost numbering that is seen here inwards."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return [int(number) for number in line.split()[1:]]
+    return []
 
 
 def command_line(
-    command: Sequence[str], limits: Limits, connection: int, syscalls: int, tells: int
+    command: Sequence[str], limits: Limits, connection: int, syscalls: int
 ) -> list[str]:
     """Return how bubblewrap is called.
 
@@ -201,7 +213,6 @@ def command_line(
         limits: sizes and numbers.
         connection: descriptor of the connection file.
         syscalls: descriptor of the filter of system calls.
-        tells: descriptor for the number of the first process.
     """
     files = file_arguments(limits, connection)
     apart = [
@@ -210,14 +221,16 @@ def command_line(
         *("--remount-ro", "/dev", "--remount-ro", "/"),
         *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent"),
         *("--new-session", "--cap-drop", "ALL", "--chdir", WORK),
-        *("--seccomp", str(syscalls), "--info-fd", str(tells), "--"),
+        *("--seccomp", str(syscalls), "--"),
         *("prlimit", f"--nproc={limits.processes}", f"--fsize={limits.disk}", "--core=0"),
         *(f"--nofile={OPEN_FILES}", f"--cpu={CPU_SECONDS}", f"--data={address_space(limits)}"),
         *("--", *command),
     ]
     if os.geteuid() != 0:
         return ["bwrap", *files, *apart]
-    outer = ["--die-with-parent", "--bind", "/proc", "/proc", "--dev", "/dev", "--remount-ro", "/"]
+    # Its own process numbers: else the inner one would not end with it, being of another user.
+    outer = ["--die-with-parent", "--unshare-pid", "--bind", "/proc", "/proc"]
+    outer += ["--dev", "/dev", "--remount-ro", "/dev", "--remount-ro", "/"]
     return ["bwrap", *files, *outer, "--", *as_nobody(), "bwrap", "--bind", "/", "/", *apart]
 
 

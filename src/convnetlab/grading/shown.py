@@ -11,20 +11,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 SETTINGS = ("grade", "grade_id", "locked", "points", "schema_version", "solution", "task")
+Cells = list[dict[str, Any]]  # as JSON has them
 PICTURES = ("image/png", "image/jpeg")
 
 
+def cells_of(executed: str) -> Cells:
+    """Return the cells of an executed notebook, which is JSON text; none of no text."""
+    found: Cells = json.loads(executed)["cells"] if executed else []
+    return found
+
+
 def safe_notebook(
-    executed: str, metadata: Mapping[str, Any], checksums: Mapping[str, str]
+    cells: Cells, metadata: Mapping[str, Any], checksums: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return an executed notebook for the formgrader: a notebook of format 4.5, as JSON's values.
 
     Args:
-        executed: the notebook as JSON text.
+        cells: as they were executed.
         metadata: what is to stand for the notebook's own, which the student's kernel wrote.
         checksums: nbgrader's, of the cells as students get them, by the cell's `grade_id`.
     """
-    cells = json.loads(executed)["cells"]
     taken: set[str] = set()
     safe = [safe_cell(cell, checksums, taken) for cell in cells]
     return {"cells": safe, "metadata": dict(metadata), "nbformat": 4, "nbformat_minor": 5}
@@ -116,18 +122,13 @@ def is_base64(text: str) -> bool:
     return bool(text) and re.fullmatch(r"[A-Za-z0-9+/=\s]+", text) is not None
 
 
-def answer_in(executed: str, cell: str) -> str:
-    """Return what stands in a cell of an executed notebook, by its nbgrader's id; or "".
+def sources(cells: Cells) -> dict[str, str]:
+    """Return the sources of the cells that have an nbgrader's id, by that id.
 
     Cells that the student added do not count, whatever they claim to be.
     """
-    return sources(executed).get(cell, "")
-
-
-def sources(executed: str) -> dict[str, str]:
-    """Return the sources of a notebook's cells that have an nbgrader's id, by that id."""
     found: dict[str, str] = {}
-    for cell in json.loads(executed)["cells"] if executed else []:
+    for cell in cells:
         metadata = cell.get("metadata", {})
         name = metadata.get("nbgrader", {}).get("grade_id")
         if name and not metadata.get("convnetlab", {}).get("own"):

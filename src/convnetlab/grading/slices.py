@@ -31,12 +31,14 @@ class Facts:
         kills: names that it binds whatever happens, so that their older values are gone.
         uses: names whose older values it may need.
         later: names that functions in it use when they are called.
+        changes: global names that functions in it bind when they are called.
     """
 
     binds: frozenset[str] = frozenset()
     kills: frozenset[str] = frozenset()
     uses: frozenset[str] = frozenset()
     later: frozenset[str] = frozenset()
+    changes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ def either(test: Facts, *branches: Sequence[ast.stmt]) -> Facts:
         kills=frozenset.intersection(*(each.kills for each in found)),
         uses=union(each.uses for each in found),
         later=union(each.later for each in found),
+        changes=union(each.changes for each in found),
     )
     return in_turn([test, after])
 
@@ -172,7 +175,7 @@ def in_turn(parts: Sequence[Facts]) -> Facts:
         uses |= part.uses - kills
         kills |= part.kills
     binds, later = union(part.binds for part in parts), union(part.later for part in parts)
-    return Facts(binds, kills, uses, later)
+    return Facts(binds, kills, uses, later, union(part.changes for part in parts))
 
 
 def weak(known: Facts) -> Facts:
@@ -191,6 +194,7 @@ def leaf(statement: ast.stmt) -> Facts:
     table = symtable.symtable(source, "cell", "exec")
     assigned = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
     read = {s.get_name() for s in table.get_symbols() if s.is_referenced()}
+    read |= {root(node.target) for node in ast.walk(statement) if isinstance(node, ast.AugAssign)}
     inner = [symbol for child in table.get_children() for symbol in symbols(child)]
     later = {s.get_name() for s in inner if s.is_global() and s.is_referenced()}
     from_within = {s.get_name() for s in inner if s.is_declared_global() and s.is_assigned()}
@@ -198,8 +202,9 @@ def leaf(statement: ast.stmt) -> Facts:
     return Facts(
         binds=frozenset(assigned | from_within | stored),
         kills=frozenset(assigned) if is_certain(statement) else frozenset(),
-        uses=frozenset(read | later),
+        uses=frozenset(read - {""} | later),
         later=frozenset(later),
+        changes=frozenset(from_within),
     )
 
 
@@ -250,31 +255,39 @@ def with_changes(statement: ast.stmt, known: Facts) -> Facts:
 def live(pieces: Sequence[Piece]) -> list[Piece]:
     """Return the pieces that are needed, in their order."""
     bound = union(piece.facts.binds for piece in pieces)
-    used_later = uses_of_calls(pieces)
+    uses_when_called = when_called(pieces, lambda known: known.later)
+    changes_when_called = when_called(pieces, lambda known: known.changes)
     wanted: frozenset[str] = frozenset()
     kept: list[Piece] = []
     for piece in reversed(pieces):
         known = piece.facts
+        called = union(uses_when_called(name) for name in known.uses)
+        binds = known.binds | union(changes_when_called(name) for name in known.uses)
         is_star = STAR in known.binds and bool(wanted - bound - ALWAYS_THERE)
-        if piece.is_whole or is_star or known.binds & (wanted | {"__future__"}):
+        if piece.is_whole or is_star or binds & (wanted | {"__future__"}):
             kept.append(piece)
-            called = union(used_later(name) for name in known.uses)
             wanted = (wanted - known.kills) | known.uses | called
     return kept[::-1]
 
 
-def uses_of_calls(pieces: Sequence[Piece]) -> Callable[[str], frozenset[str]]:
-    """Return what tells of a name which other names may be used when what it holds is called.
+def when_called(
+    pieces: Sequence[Piece], touched: Callable[[Facts], frozenset[str]]
+) -> Callable[[str], frozenset[str]]:
+    """Return what tells of a name which others may be touched when what it holds is called.
 
-    A function uses them not where it is defined but where it is called, under whatever name it
-    has got by then.
+    A function touches them not where it is defined but where it is called, under whatever name
+    it has got by then.
+
+    Args:
+        pieces: all statements.
+        touched: what functions in a statement touch by themselves.
     """
     reached: Mapping[str, set[str]] = {n: set() for piece in pieces for n in piece.facts.binds}
-    sizes = -1
-    while sizes != (sizes := sum(map(len, reached.values()))):
+    size = -1
+    while size != (size := sum(map(len, reached.values()))):
         for piece in pieces:
-            more = piece.facts.later.union(*(reached.get(n, ()) for n in piece.facts.uses))
-            more = more.union(*(reached.get(name, ()) for name in more))
+            own = touched(piece.facts)
+            more = own.union(*(reached.get(name, ()) for name in piece.facts.uses))
             for name in piece.facts.binds:
                 reached[name].update(more)
     return functools.cache(lambda name: frozenset(reached.get(name, ())))

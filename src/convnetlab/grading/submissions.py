@@ -28,7 +28,7 @@ from convnetlab.grading.archives import (
 from convnetlab.grading.records import Remark, Submission
 from convnetlab.student import key
 
-MOST_IN_CLASS = 1_000_000  # files in the download of a whole class
+MOST_IN_CLASS = 100_000  # files in the archive of a whole class
 DEEPEST = 3  # an archive in an archive in an archive
 MOST_REMARKS = 8  # on a student's files
 LONGEST_ID = 120  # bytes; a file's name may have 255 on most systems
@@ -137,7 +137,7 @@ def collect(
     wanted = Wanted(notebooks, distinctive(ids or {}))
     aside: list[str] = []
     with contextlib.ExitStack() as stack:
-        items = class_items(folder, stack, aside)
+        items = class_items(folder, stack)
         bundles = assign(unwrap(items, folder.is_file()), aside)
         for owner, bundle in bundles.items():
             Search(bundle, wanted, owner.system == "canvas").through(bundle.items)
@@ -163,7 +163,7 @@ def nothing_found(
 # What is there, and whose it is
 
 
-def class_items(folder: Path, stack: contextlib.ExitStack, aside: list[str]) -> list[Item]:
+def class_items(folder: Path, stack: contextlib.ExitStack) -> list[Item]:
     """List all files of a class; archives of the whole class are opened until `stack` closes.
 
     Raises:
@@ -180,7 +180,7 @@ def class_items(folder: Path, stack: contextlib.ExitStack, aside: list[str]) -> 
             file = stack.enter_context(folder.open("rb"))
             listed = list(archive_items(file, folder.name, MOST_IN_CLASS))
         except (RefusedError, OSError) as error:
-            raise LabError(f"{folder} {error}. Expected the class's submissions.") from None
+            raise LabError(f"{folder} {error}. Unpack it, and name the folder instead.") from None
     else:
         what = "is neither a folder nor a zip" if folder.exists() else "does not exist"
         raise LabError(f"{folder} {what}. Expected the folder or zip with the class's submissions.")
@@ -191,10 +191,11 @@ def expand(item: Item, stack: contextlib.ExitStack) -> list[Item]:
     """Return the files in an archive of a whole class, as Moodle's and Canvas's; else the item."""
     is_outer = len(item.parts) == 1 and is_archive(item.name) and item.refused is None
     if is_outer and not MOODLE.fullmatch(item.name) and not CANVAS.fullmatch(item.name):
-        with contextlib.suppress(RefusedError):
-            file = stack.enter_context(opened(item, Budget()))
+        with contextlib.suppress(RefusedError), contextlib.ExitStack() as own:
+            file = own.enter_context(opened(item, Budget()))
             inner = list(archive_items(file, item.name, MOST_IN_CLASS))
             if any(is_of_system(part) for each in inner for part in each.parts[:2]):
+                stack.enter_context(own.pop_all())
                 return [replace(each, parts=(*item.parts, *each.parts)) for each in inner]
     return [item]
 
@@ -223,6 +224,11 @@ def is_wrapped(items: Sequence[Item], is_archive_of_class: bool) -> bool:
     files = {item.parts[1] for item in items if len(item.parts) == 2}
     if "submitted" in folders or tops == {"submitted"}:
         return True
+    if files and all(map(CANVAS.fullmatch, files)):
+        return not folders
+    if len(folders) == 1 and not files:
+        deeper = [replace(item, parts=item.parts[1:]) for item in items if len(item.parts) > 1]
+        return is_wrapped(deeper, is_archive_of_class)
     students = {name for name in folders if not LAB_FOLDERS.fullmatch(name)}
     students |= {name for name in files if is_archive_of_class and is_archive(name)}
     return len(students) > 1 and not any(name.lower().endswith(NOTEBOOKS) for name in files)

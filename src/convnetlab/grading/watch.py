@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,27 +29,42 @@ class Usage:
     processes: int
 
 
-def usage(process: int) -> Usage:
-    """Return what a process and its descendants take; nothing of a process that is gone."""
-    memory = processes = 0
+def usage(process: int, enough: int) -> Usage:
+    """Return what a process and its descendants take; nothing of a process that is gone.
+
+    Pages that processes share are counted once each, and with care, which takes time, only if more
+    than `enough` bytes come out.
+    """
     with contextlib.suppress(psutil.Error):
         root = psutil.Process(process)
-        for member in (root, *root.children(recursive=True)):
-            with contextlib.suppress(psutil.Error, OSError, ValueError, IndexError):
-                memory += own_memory(member.pid)
-                processes += member.num_threads()
+        family = [root, *root.children(recursive=True)]
+        taken = total(family, resident)
+        return taken if taken.memory <= enough else total(family, proportional)
+    return Usage(0, 0)
+
+
+def total(family: Sequence[psutil.Process], memory_of: Callable[[psutil.Process], int]) -> Usage:
+    """Return the sum of what processes take, of those that are still there."""
+    memory = processes = 0
+    for member in family:
+        with contextlib.suppress(psutil.Error, OSError, ValueError, StopIteration):
+            memory += memory_of(member)
+            processes += member.num_threads()
     return Usage(memory, processes)
 
 
-def own_memory(process: int) -> int:
-    """Return a process's resident bytes; what is shared between processes counts in part."""
-    rolled = Path(f"/proc/{process}/smaps_rollup")
+def resident(process: psutil.Process) -> int:
+    """Return a process's resident bytes."""
+    return int(process.memory_info().rss)
+
+
+def proportional(process: psutil.Process) -> int:
+    """Return a process's resident bytes, of which what several share counts in part."""
+    rolled = Path(f"/proc/{process.pid}/smaps_rollup")
     if not rolled.exists():
-        return int(psutil.Process(process).memory_info().rss)
-    for line in rolled.read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
+        return resident(process)
+    lines = rolled.read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def full_folder(places: Sequence[str]) -> str:

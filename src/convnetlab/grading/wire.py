@@ -103,7 +103,7 @@ def decode(text: str) -> Any:
 
 def from_json(item: Any, depth: int) -> Any:
     """Return the value of what JSON gave."""
-    if depth > DEEPEST + 1:
+    if depth > DEEPEST + 2:
         raise ValueError("nested too deeply")
     if isinstance(item, str):
         item.encode()  # raises on half a pair of surrogates, which no file could be written with
