@@ -277,6 +277,19 @@ def test_a_faulty_notebook_is_refused_before_anything_is_written(lab, runs, chan
     assert sorted(lab.rglob("*")) == before and not runs.exists()
 
 
+def test_broken_hidden_tests_are_refused_before_anything_is_written(lab, runs):
+    (lab / "notebooks" / "hidden_tests.py").write_text("EXERCISES = {'one-hot': 1 / 0}")
+    finished = subprocess.run(
+        [sys.executable, "-m", "convnetlab", "release", "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert "hidden_tests.py cannot be run: ZeroDivisionError" in finished.stderr
+    assert not (lab / "out").exists() and not runs.exists()
+
+
 def test_a_magic_is_no_fault(lab):
     edit(lab, replace("split", "split =", "%matplotlib inline\nsplit ="))
     release.release(lab / "out")
