@@ -39,7 +39,7 @@ CELLS = {
         0,
         "processes",
     ),
-    "talk": (f"{RIGHT}for _ in range(300): print('x' * 2**20)", 0, "printed far too much"),
+    "talk": (f"{RIGHT}for _ in range(300): print('x' * 2**20)", 0, "printed far too much|MB of memory"),
     "one-file": (
         f"{RIGHT}file = open('big', 'wb')\nwhile True: file.write(bytes(2**22))",
         0,
@@ -59,12 +59,11 @@ CELLS = {
         0,
         "made for the check",
     ),
-    # All assertions of the notebook are muted from there on; what has hidden inputs is judged.
     "transformer": (
         "import ast\nclass Mute(ast.NodeTransformer):\n"
         "    def visit_Assert(self, node): return ast.Pass()\n"
         "get_ipython().ast_transformers.append(Mute())\ndef double(x): return 0",
-        {"double": 0, "is_even": 0},
+        0,
         "tampered",
     ),
     "patched": (
@@ -188,9 +187,9 @@ for place in {[str(source), str(submissions), str(grades), str(outside), str(pla
     try:
         seen += [str(path) for path in pathlib.Path(place).rglob("*") if path.is_file()]
     except OSError: pass
-for path in ["/etc/shadow", *os.listdir("/home")]:
+for path in ["/etc/shadow", "/home"]:
     try:
-        seen.append(open(path).read())
+        seen += list(os.listdir(path)) if os.path.isdir(path) else [open(path).read()]
     except OSError: pass
 for number in filter(str.isdigit, os.listdir("/proc")):
     try:
@@ -223,12 +222,11 @@ print("SEEN", seen)
 def test_a_hostile_cell_costs_its_exercise_at_most(name, hostile):
     place, _ = hostile
     _, expected, word = CELLS[name]
-    lost = expected if isinstance(expected, dict) else {"double": expected}
-    assert points(place / "grades")[name] == FULL | lost
+    assert points(place / "grades")[name] == FULL | {"double": expected}
     page = html.unescape((place / "grades" / "report.html").read_text())
     assert name in page
     told = "\n".join(r.text for r in store.load(place / "grades", name).result.remarks)
-    assert word in told and (not word or word in page)
+    assert re.search(word, told) and (not word or re.search(word, page))
 
 
 HAPLESS = {

@@ -137,7 +137,8 @@ def test_every_module_is_there_that_another_one_needs(released):
     program = (
         "import importlib, pkgutil, convnetlab\n"
         "for found in pkgutil.iter_modules(convnetlab.__path__):\n"
-        "    if found.name not in ('__main__', 'backend'): importlib.import_module(f'convnetlab.{found.name}')\n"
+        "    if found.name not in ('__main__', 'backend'):\n"
+        "        importlib.import_module(f'convnetlab.{found.name}')\n"
         "print(convnetlab.__file__)"
     )
     finished = outside(released, "-c", program)
