@@ -107,8 +107,11 @@ def release(out: Path) -> None:
     hidden tests are kept in runs/releases/, so that submissions are graded against their own.
     """
     with for_instructors("release"):
+        from convnetlab.grading import assignment
         from convnetlab.release import release
+    from convnetlab.paths import notebooks_folder
 
+    assignment.load(notebooks_folder())  # hidden tests that are broken are refused now, not later
     stamp = release(out)
     click.echo(f"{out}: release {stamp}, ready to be zipped.")
 

@@ -137,7 +137,8 @@ def test_every_module_is_there_that_another_one_needs(released):
     program = (
         "import importlib, pkgutil, convnetlab\n"
         "for found in pkgutil.iter_modules(convnetlab.__path__):\n"
-        "    if found.name != '__main__': importlib.import_module(f'convnetlab.{found.name}')\n"
+        "    if found.name not in ('__main__', 'backend'):\n"
+        "        importlib.import_module(f'convnetlab.{found.name}')\n"
         "print(convnetlab.__file__)"
     )
     finished = outside(released, "-c", program)
@@ -275,6 +276,19 @@ def test_a_faulty_notebook_is_refused_before_anything_is_written(lab, runs, chan
         release.release(lab / "out")
     assert told in str(caught.value)
     assert sorted(lab.rglob("*")) == before and not runs.exists()
+
+
+def test_broken_hidden_tests_are_refused_before_anything_is_written(lab, runs):
+    (lab / "notebooks" / "hidden_tests.py").write_text("EXERCISES = {'one-hot': 1 / 0}")
+    finished = subprocess.run(
+        [sys.executable, "-m", "convnetlab", "release", "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert "hidden_tests.py cannot be run: ZeroDivisionError" in finished.stderr
+    assert not (lab / "out").exists() and not runs.exists()
 
 
 def test_a_magic_is_no_fault(lab):
