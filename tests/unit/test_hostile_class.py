@@ -39,7 +39,11 @@ CELLS = {
         0,
         "processes",
     ),
-    "talk": (f"{RIGHT}for _ in range(300): print('x' * 2**20)", 0, "printed far too much|MB of memory"),
+    "talk": (
+        f"{RIGHT}for _ in range(300): print('x' * 2**20)",
+        0,
+        "printed far too much|MB of memory",
+    ),
     "one-file": (
         f"{RIGHT}file = open('big', 'wb')\nwhile True: file.write(bytes(2**22))",
         0,

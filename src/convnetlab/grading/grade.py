@@ -111,7 +111,8 @@ def grade(
         sandbox.check_available()
     newest = load(source)
     refuse_unknown(settings.only, newest)
-    found, left_aside = submissions.collect(folder, list(newest.notebooks), ids(newest))
+    ids = {name: submissions.cell_ids(it) for name, it in newest.notebooks.items()}
+    found, left_aside = submissions.collect(folder, list(newest.notebooks), ids)
     unless_foreign(out, MARKER)
     if not (out / MARKER).is_file():
         write_json(out / MARKER, {"made_by": "convnetlab"})
@@ -137,14 +138,6 @@ def refuse_unknown(exercise: str, assignment: Assignment) -> None:
     known = [it.exercise for questions in assignment.questions.values() for it in questions]
     if exercise and exercise not in known:
         raise LabError(f"There is no exercise {exercise!r}. The exercises are: {', '.join(known)}.")
-
-
-def ids(assignment: Assignment) -> Mapping[str, set[str]]:
-    """Return the cells' ids of each notebook, by which one is known that has another name."""
-    return {
-        name: {cell.id for cell in notebook.cells}
-        for name, notebook in assignment.notebooks.items()
-    }
 
 
 @contextlib.contextmanager

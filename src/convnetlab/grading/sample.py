@@ -1,77 +1,52 @@
 """A made-up class, to try grading on: `python -m convnetlab.grading.sample FOLDER`."""
 
-import json
-import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
+import nbformat
 from nbformat import NotebookNode
 
+from convnetlab import student
 from convnetlab.errors import LabError
 from convnetlab.handoff import write_folder
 from convnetlab.notebooks import read
 from convnetlab.paths import notebooks_folder
-from convnetlab.student import source_stamp, student_copy
 
 NAMES = ("ada", "blaise", "chien-shiung", "dmitri", "emmy", "florence", "grace", "hypatia")
-MARKS = re.compile(r"^[ \t]*### (?:BEGIN|END) SOLUTION\n?", re.MULTILINE)
-
-
-def answers_of(notebook: NotebookNode) -> dict[str, str]:
-    """Return the solved cells of a source notebook, as a student would have written them, by id."""
-    return {
-        cell.id: MARKS.sub("", cell.source).rstrip("\n")
-        for cell in notebook.cells
-        if cell.metadata.get("nbgrader", {}).get("solution")
-    }
-
-
-def hand_in(source: Path, changed: Mapping[str, str] | None = None) -> dict[str, bytes]:
-    """Return what a student hands in who solved everything, by the notebook's name.
-
-    Args:
-        source: the folder of the source notebooks.
-        changed: other answers than the right ones, by the cell's id; "" leaves one out.
-    """
-    stamp, handed_in = source_stamp(source), {}
-    for path in sorted(source.glob("*.ipynb")):
-        notebook = read(path)
-        answers = {**answers_of(notebook), **(changed or {})}
-        copy = student_copy(notebook, stamp)
-        for cell in copy.cells:
-            cell.source = answers.get(cell.id) or cell.source
-        handed_in[path.stem] = json.dumps(copy, ensure_ascii=False).encode()
-    return handed_in
-
-
-def everything(source: Path) -> list[str]:
-    """Return the ids of all cells with a solution, in order."""
-    return [key for path in sorted(source.glob("*.ipynb")) for key in answers_of(read(path))]
-
-
-def changes(source: Path, number: int) -> dict[str, str]:
-    """Return what the student of this number did not answer: of four, one answers nothing, one
-    every other exercise, and two everything.
-    """
-    keys = everything(source)
-    unanswered = {0: [], 1: keys[::2], 2: [], 3: keys}[number % 4]
-    return dict.fromkeys(unanswered, "")
 
 
 def write_class(source: Path, folder: Path, students: int) -> None:
-    """Write a class's submissions, a folder a student, into `folder`, which is new or empty."""
+    """Write a class's submissions, a folder a student, into `folder`, which is new or empty.
+
+    Of each four students two answer everything, one every other exercise and one nothing.
+
+    Args:
+        source: the folder of the notebooks with solutions.
+        folder: where to.
+        students: how many, 1 or more.
+    """
+    notebooks = {path.stem: read(path) for path in sorted(source.glob("*.ipynb"))}
+    stamp = student.source_stamp(source)
 
     def fill(beside: Path) -> None:
         for number in range(students):
-            name = NAMES[number % len(NAMES)] + (
-                f"-{number // len(NAMES)}" * (number >= len(NAMES))
-            )
-            (beside / name).mkdir()
-            for stem, content in hand_in(source, changes(source, number)).items():
-                (beside / name / f"{stem}.ipynb").write_bytes(content)
+            again, place = divmod(number, len(NAMES))
+            own = beside / (f"{NAMES[place]}-{again}" if again else NAMES[place])
+            own.mkdir()
+            for name, notebook in notebooks.items():
+                nbformat.write(hand_in(notebook, stamp, number), own / f"{name}.ipynb")
 
     write_folder(folder, fill)
+
+
+def hand_in(notebook: NotebookNode, stamp: str, number: int) -> NotebookNode:
+    """Return what the student of this number hands in for a source notebook."""
+    answers = student.solutions(notebook)
+    keys = list(answers)
+    answered = {0: keys, 1: keys[1::2], 2: keys, 3: []}[number % 4]
+    return student.answer(
+        student.student_copy(notebook, stamp), {key: answers[key] for key in answered}
+    )
 
 
 @click.command()
