@@ -1,21 +1,26 @@
 """Whatever a cell does, it costs one exercise: the others get what they deserve."""
 
 import base64
+import os
+import socket
+import sys
 import threading
+from dataclasses import replace
 
+import nbformat
 import numpy as np
 import psutil
 import pytest
 from grading_cells import LIMITS, carry_out, exercise, notebook_of, statuses
 from nbformat.v4 import new_code_cell
 
-import nbformat
-from convnetlab.grading import execution, wire
+from convnetlab.grading import execution, watch, wire
 from convnetlab.grading.execution import execute, read_answers
 from convnetlab.grading.outputs import Outputs, is_png
 from convnetlab.grading.records import Limits, Probe, Raised
 from convnetlab.grading.slices import needed
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 FINE = "{0} = lambda x: 2 * x\n"
 
 
@@ -299,6 +304,7 @@ session.key = b'other'
     done = carry_out(
         exercise("forge", FINE.format("forge") + forge),
         exercise("own", FINE.format("own"), "1; " + answers % "[[["),
+        exercise("mute", "get_ipython().kernel.session.send = lambda *_, **__: None"),
         exercise(
             "unlink",
             FINE.format("unlink") + "import os\nfor f in os.scandir('/lab/sockets'): os.unlink(f)",
@@ -306,8 +312,59 @@ session.key = b'other'
     )
     assert done.answers["own-check"] == done.answers["unlink-check"] == [4, 10]
     assert done.cells["unlink-check"].status == "ok"
+    assert done.cells["mute"].status == "timeout"
     nbformat.validate(done.notebook)
     nbformat.writes(done.notebook).encode()
+
+
+def test_a_message_without_an_end_does_not_fill_the_parent(monkeypatch):
+    """Part after part of one message, written into the kernel's own connection."""
+    monkeypatch.setattr(watch, "OWN_GROWTH", 150 * 2**20)
+    code = """
+import os, socket, stat
+part = bytes([3]) + (7 * 2**20).to_bytes(8, "big") + bytes(7 * 2**20)  # more to come, long (ZMTP 3)
+ends = []
+for name in os.listdir("/proc/self/fd"):
+    try:
+        if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+            end = socket.socket(fileno=os.dup(int(name)))
+            if end.family == socket.AF_UNIX and end.getsockname().endswith("k-2") and end.getpeername() == "":
+                ends.append(end)
+    except OSError:
+        pass
+for end in ends:
+    end.setblocking(True)
+    while True:
+        end.sendall(part)
+"""
+    before = psutil.Process().memory_info().rss
+    done = carry_out(exercise("endless", code), limits=replace(LIMITS, seconds=10))
+    assert done.cells["endless"].status == "memory" and "sent so much" in told(done, "endless")
+    assert psutil.Process().memory_info().rss - before < 100 * 2**20
+
+
+def test_a_link_in_the_place_of_a_socket_is_not_followed():
+    """Whoever breaks the connection cannot make the parent connect to something of the machine's."""
+    path = f"/tmp/convnetlab-test-{os.getpid()}"
+    code = """
+import os, socket, stat
+for name in os.listdir("/proc/self/fd"):
+    if int(name) > 2 and stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+        socket.socket(fileno=os.dup(int(name))).shutdown(socket.SHUT_RDWR)
+"""
+    links = "import os\nfor i in '1245':\n    os.unlink('/lab/sockets/k-' + i)\n"
+    links += f"    os.symlink({path!r}, '/lab/sockets/k-' + i)\n"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        try:
+            server.listen()
+            server.settimeout(0.2)
+            done = carry_out(exercise("link", links + code))
+            with pytest.raises(TimeoutError):
+                server.accept()
+        finally:
+            os.unlink(path)
+    assert done.cells["link"].status in ("timeout", "error", "died")
 
 
 @pytest.mark.parametrize(

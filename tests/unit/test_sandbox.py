@@ -17,6 +17,7 @@ from convnetlab.grading.kernel import Kernel
 from convnetlab.grading.records import Limits
 from convnetlab.paths import data_folder, notebooks_folder
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 LIMITS = Limits(seconds=20, disk=2**23, processes=60)
 TOOLS = '''
 import json, os
@@ -88,7 +89,7 @@ tell([sorted(os.listdir(convnetlab.__path__[0] + "/grading")), len(datasets.load
 def test_only_small_folders_in_memory_can_be_written_to(kernel, root):
     places = ["/", "/lab", "/dev", "/proc", "/usr/lib", "/lab/data", "/lab/src/convnetlab", "/etc"]
     places += ["/lab/src/convnetlab/grading", sys.prefix, str(root), "/lab/matplotlib/x"]
-    code = "tell([refused(open, p + '/x', 'w') for p in {}])".format(places)
+    code = f"tell([refused(open, p + '/x', 'w') for p in {places}])"
     errors = {"FileNotFoundError", "PermissionError", "OSError", "NotADirectoryError"}
     assert set(ask(kernel, code)) <= errors
     mounts = ask(kernel, "tell([line.split() for line in open('/proc/self/mounts')])")
@@ -255,11 +256,11 @@ def test_the_kernels_own_limit_stops_a_fork_bomb():
 
 def test_it_ends_with_the_parent():
     """A worker that is killed leaves no sandbox behind."""
-    code = f"""
+    code = """
 import sys, time
 from convnetlab.grading import sandbox
 from convnetlab.grading.records import Limits
-with sandbox.sandboxed([sys.executable, "-c", "import time; time.sleep(600)"], Limits(), {{}}) as box:
+with sandbox.sandboxed([sys.executable, "-c", "import time; time.sleep(600)"], Limits(), {}) as box:
     print(box.first, flush=True)
     time.sleep(600)
 """

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import tempfile
@@ -149,7 +150,7 @@ class Kernel:
         self.session = Session(key=str(connection["key"]).encode(), check_pid=False)
         self.poller = zmq.Poller()
         self.shell, self.control, self.iopub = (
-            self.socket(context, kind, connection, port)
+            self.connected(context, kind, connection, port)
             for kind, port in (
                 (zmq.DEALER, "shell_port"),
                 (zmq.DEALER, "control_port"),
@@ -161,25 +162,27 @@ class Kernel:
         self.monitor: zmq.Socket[bytes] = monitor
         self.poller.register(monitor, zmq.POLLIN)
 
-    def socket(
+    def connected(
         self, context: zmq.Context[Any], kind: int, connection: Mapping[str, Any], port: str
     ) -> zmq.Socket[bytes]:
         """Return a socket that is connected, and that takes no more than is good for us."""
-        socket: zmq.Socket[bytes] = context.socket(kind)
-        self.exits.callback(socket.close, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
-        socket.setsockopt(zmq.RCVHWM, MOST_WAITING)
-        socket.setsockopt(zmq.LINGER, 0)
+        made: zmq.Socket[bytes] = context.socket(kind)
+        self.exits.callback(made.close, 0)
+        made.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+        made.setsockopt(zmq.RCVHWM, MOST_WAITING)
+        made.setsockopt(zmq.LINGER, 0)
+        # Where the socket was, a student may have put a link to one of the machine's own.
+        made.setsockopt(zmq.RECONNECT_IVL, -1)
         if kind == zmq.SUB:
-            socket.setsockopt(zmq.SUBSCRIBE, b"")
+            made.setsockopt(zmq.SUBSCRIBE, b"")
         if connection["transport"] == "ipc":
             path = f"{connection['ip']}-{connection[port]}"
-            self.wait_for(lambda: Path(path).is_socket())
-            socket.connect(f"ipc://{path}")
+            self.wait_for(lambda: is_listening(path))
+            made.connect(f"ipc://{path}")
         else:
-            socket.connect(f"tcp://{connection['ip']}:{connection[port]}")
-        self.poller.register(socket, zmq.POLLIN)
-        return socket
+            made.connect(f"tcp://{connection['ip']}:{connection[port]}")
+        self.poller.register(made, zmq.POLLIN)
+        return made
 
     def wait_for(self, is_there: Callable[[], bool]) -> None:
         """Wait until something is there.
@@ -213,9 +216,9 @@ class Kernel:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise self.not_started()
             self.session.send(self.shell, "kernel_info_request", content={})
-            for socket, _ in self.poller.poll(100):
-                is_heard |= socket is self.iopub and self.receive(socket) is not None
-                is_answered |= socket is self.shell and self.receive(socket) is not None
+            for source, _ in self.poller.poll(100):
+                is_heard |= source is self.iopub and self.receive(source) is not None
+                is_answered |= source is self.shell and self.receive(source) is not None
         self.drain()
 
     def drain(self) -> None:
@@ -224,16 +227,16 @@ class Kernel:
             ready = self.poller.poll(0)
             if not ready:
                 return
-            for socket, _ in ready:
-                self.receive(socket)
+            for source, _ in ready:
+                self.receive(source)
 
-    def receive(self, socket: Any) -> dict[str, Any] | None:
+    def receive(self, source: Any) -> dict[str, Any] | None:
         """Return a message that is there; None if it is malformed or not signed."""
-        if socket is self.monitor:
-            socket.recv_multipart()
+        if source is self.monitor:
+            source.recv_multipart()
             return None
         try:
-            _, message = self.session.recv(socket, mode=zmq.NOBLOCK)
+            _, message = self.session.recv(source, mode=zmq.NOBLOCK)
         except Exception:  # whatever a hostile message may bring about
             return None
         return message if isinstance(message, dict) else None
@@ -274,12 +277,11 @@ class Kernel:
             elif stopped is not None and time.monotonic() > deadline:
                 self.kill()
                 return Ran(stopped[0], "", stopped[1], remark=f"{stopped[1]}, and went on")
-            for socket, _ in self.poller.poll(50):
-                is_monitor = socket is self.monitor
-                message = self.receive(socket)
-                conversation.is_torn |= is_monitor
+            for source, _ in self.poller.poll(50):
+                conversation.is_torn |= source is self.monitor
+                message = self.receive(source)
                 if message is not None:
-                    conversation.take(message, is_reply=socket is self.shell)
+                    conversation.take(message, is_reply=source is self.shell)
 
     def look(self) -> tuple[str, str] | None:
         """Return the status and the words for a limit that is exceeded, None if none is."""
@@ -354,6 +356,12 @@ def ending(reply: Mapping[str, Any], stopped: tuple[str, str] | None) -> Ran:
         return Ran("ok")
     name, message = plain(reply.get("ename"), 100), plain(reply.get("evalue"), 500)
     return Ran("error", name, message)
+
+
+def is_listening(path: str) -> bool:
+    """Whether somebody listens at a socket in the file system."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
 
 
 def execute_request(code: str) -> dict[str, Any]:

@@ -8,12 +8,12 @@ fixed size, which end with it. The parent speaks to it through sockets that lie 
 A sandbox is only as strong as the kernel of the machine; see `docs` for what is not promised.
 """
 
+import compileall
 import contextlib
 import functools
 import json
 import os
 import platform
-import pwd
 import re
 import shutil
 import signal
@@ -58,6 +58,7 @@ SMALL, SIDE = 2**20, 64 * 2**20  # bytes: for sockets; for /tmp and /dev/shm
 OPEN_FILES = 256
 CPU_SECONDS = 3600
 START = 30.0  # seconds that setting up a sandbox may take
+TOOLS = {"bwrap": "bubblewrap", "prlimit": "util-linux", "setpriv": "util-linux"}
 INSTEAD = (
     "On Windows use WSL, elsewhere a container or virtual machine with Debian or Ubuntu; or give "
     "--no-sandbox, for notebooks that you trust as you trust your own."
@@ -75,7 +76,7 @@ def check_available() -> None:
             f"Submissions are executed in a sandbox, which needs Linux on {' or '.join(MACHINES)}; "
             f"this is {platform.system()} on {platform.machine()}. {INSTEAD}"
         )
-    for tool, package in (("bwrap", "bubblewrap"), ("prlimit", "util-linux")):
+    for tool, package in TOOLS.items():
         if shutil.which(tool) is None:
             raise LabError(
                 f"Submissions are executed in a sandbox, and its program {tool} is missing. "
@@ -236,6 +237,8 @@ def command_line(
 
 def as_nobody() -> list[str]:
     """Return what makes root's command one of a user without rights."""
+    import pwd  # Windows has no such module
+
     try:
         entry = pwd.getpwnam("nobody")
         user, group = entry.pw_uid, entry.pw_gid
@@ -256,7 +259,7 @@ def address_space(limits: Limits) -> int:
 
 def file_arguments(limits: Limits, connection: int) -> list[str]:
     """Return the arguments that lay out what the kernel sees of files."""
-    package = Path(convnetlab.__file__).parent
+    package = compiled_package()
     shown = {path: path for path in (*SYSTEM, *environments())}
     shown |= {f"{SOURCES}/convnetlab": str(package), DATA: str(data_folder().resolve())}
     arguments = [*folders([*shown, WORK])]
@@ -272,6 +275,14 @@ def file_arguments(limits: Limits, connection: int) -> list[str]:
     if fonts := font_list():
         arguments += ["--ro-bind", str(fonts), f"{FONTS}/{fonts.name}"]
     return [*arguments, "--perms", "0444", "--ro-bind-data", str(connection), CONNECTION]
+
+
+@functools.cache
+def compiled_package() -> Path:
+    """Return the package's folder, with the bytecode that no kernel could keep in a sandbox."""
+    package = Path(convnetlab.__file__).parent
+    compileall.compile_dir(package, quiet=2)  # goes on where it may not write
+    return package
 
 
 def folders(places: Sequence[str]) -> list[str]:
