@@ -371,10 +371,7 @@ def run(
     from nbclient import NotebookClient
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    inject(notebook, {**values, "run": RUN})
+    prepare(notebook, {**values, "run": RUN})
     present = ""
 
     def started(cell: NotebookNode, cell_index: int) -> None:
@@ -399,21 +396,22 @@ def run(
         return present, f"did not end within {SECONDS} s. The cells after it were not run."
     except DeadKernelError:
         return present, "ended Python. The cells after it were not run."
-    except KeyboardInterrupt:
-        # The cell's task dies with its kernel; asyncio would print that nobody asked it why.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        raise
     return None
 
 
 def leave_interrupts(notebook: NotebookNode) -> None:
     """Take Ctrl-C back from nbclient, which would stop the kernel and go on."""
+    # The cell's task dies with its kernel; asyncio would print that nobody asked it why.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     with contextlib.suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
 
-def inject(notebook: NotebookNode, values: Mapping[str, Literal]) -> None:
-    """Put a cell with parameters after the one that is tagged so, or first."""
+def prepare(notebook: NotebookNode, values: Mapping[str, Literal]) -> None:
+    """Clear the outputs, and put a cell with parameters after the one that is tagged so, or first."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     places = [i for i, cell in enumerate(notebook.cells, 1) if "parameters" in tags(cell)]
     text = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     notebook.cells.insert(places[0] if places else 0, nbformat.v4.new_code_cell(text))
