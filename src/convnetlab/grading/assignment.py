@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -41,23 +42,38 @@ class Assignment:
         stamp: tells this version of the source from others.
         notebooks: the source, with solutions, by name, in the order of the names.
         questions: of each notebook, in its order.
-        exercises: the hidden tests, by the id of the solution cell.
         digests: of each notebook's file and the hidden tests together, as hexadecimal digits.
+        folder: where it was read from.
     """
 
     stamp: str
     notebooks: Mapping[str, NotebookNode]
     questions: Mapping[str, tuple[Question, ...]]
-    exercises: Mapping[str, hidden.Exercise]
     digests: Mapping[str, str]
+    folder: Path
+
+    @cached_property
+    def exercises(self) -> Mapping[str, hidden.Exercise]:
+        """The hidden tests, by the id of the solution cell.
+
+        They are read when they are first needed: they import what they compare with.
+
+        Raises:
+            LabError: the hidden tests are broken or belong to no exercise.
+        """
+        found = hidden.load(self.folder)
+        asked = {question.exercise for each in self.questions.values() for question in each}
+        if lost := sorted(found.keys() - asked):
+            told = f"tests {lost[0]!r}, and no exercise has that id"
+            raise LabError(f"{self.folder / hidden.FILE} {told}.")
+        return found
 
 
 def load(folder: Path) -> Assignment:
     """Read an assignment from a source folder: notebooks with solutions, and `hidden_tests.py`.
 
     Raises:
-        LabError: there is no notebook, one is damaged, has nothing to grade, or is a student's
-            copy; or the hidden tests are broken or belong to no exercise.
+        LabError: there is no notebook, one is damaged or a student's copy, or none has a question.
     """
     paths = sorted(folder.glob("*.ipynb"))
     if not paths:
@@ -72,13 +88,10 @@ def load(folder: Path) -> Assignment:
     questions = {name: tuple(ask(notebook)) for name, notebook in notebooks.items()}
     if not any(questions.values()):
         raise LabError(f"The notebooks in {folder} have no cell with points (nbgrader's metadata).")
-    exercises = hidden.load(folder)
-    asked = {question.exercise for found in questions.values() for question in found}
-    if lost := sorted(exercises.keys() - asked):
-        raise LabError(f"{folder / hidden.FILE} tests {lost[0]!r}, and no exercise has that id.")
-    secret = (folder / hidden.FILE).read_bytes() if exercises else b""
+    path = folder / hidden.FILE
+    secret = path.read_bytes() if path.is_file() else b""
     digests = {path.stem: hashlib.sha256(path.read_bytes() + secret).hexdigest() for path in paths}
-    return Assignment(student.source_stamp(folder), notebooks, questions, exercises, digests)
+    return Assignment(student.source_stamp(folder), notebooks, questions, digests, folder)
 
 
 def with_one_id(notebook: NotebookNode) -> NotebookNode:

@@ -115,7 +115,9 @@ def grade(
     found, left_aside = submissions.collect(folder, list(newest.notebooks), ids)
     unless_foreign(out, MARKER)
     if not (out / MARKER).is_file():
+        _ = newest.exercises  # are refused now, if at all
         write_json(out / MARKER, {"made_by": "convnetlab"})
+        out.chmod(0o700)
     with alone(out):
         failed, about = grade_all(found, out, newest, settings, workers, scheduler, say)
         aside = [*left_aside, *(f"{name}: not graded: {why}" for name, why in failed.items())]
