@@ -339,7 +339,7 @@ def unless_foreign(folder: Path, marker: str) -> Path:
     if not (is_ours or is_free):
         raise LabError(
             f"{folder} is there and was not made by convnetlab (it has no {marker}). "
-            "Choose another run name."
+            "Choose another name."
         )
     return folder
 
