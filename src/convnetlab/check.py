@@ -372,14 +372,7 @@ def run(
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     prepare(notebook, {**values, "run": RUN})
-    present = ""
-
-    def started(cell: NotebookNode, cell_index: int) -> None:
-        nonlocal present
-        present = cell.id
-        if (cell_index + 1) % 10 == 0:
-            say(f"  cell {cell_index + 1} of {len(notebook.cells)}")
-
+    progress = Progress(len(notebook.cells), say)
     client = NotebookClient(
         notebook,
         km=kernels.take(),
@@ -387,16 +380,34 @@ def run(
         timeout_func=lambda cell: SECONDS,
         startup_timeout=300,  # TensorFlow is loaded first
         on_notebook_start=leave_interrupts,
-        on_cell_start=started,
+        on_cell_start=progress,
         log=quiet_log(),
     )
     try:
         client.execute()
     except CellTimeoutError:
-        return present, f"did not end within {SECONDS} s. The cells after it were not run."
+        return progress.cell, f"did not end within {SECONDS} s. The cells after it were not run."
     except DeadKernelError:
-        return present, "ended Python. The cells after it were not run."
+        return progress.cell, "ended Python. The cells after it were not run."
     return None
+
+
+class Progress:
+    """Says every tenth cell where a notebook is.
+
+    Attributes:
+        cell: the id of the one that runs.
+    """
+
+    def __init__(self, count: int, say: Say) -> None:
+        """Tell of `count` cells."""
+        self.count, self.say, self.cell = count, say, ""
+
+    def __call__(self, cell: NotebookNode, cell_index: int) -> None:
+        """Note a cell that begins."""
+        self.cell = cell.id
+        if (cell_index + 1) % 10 == 0:
+            self.say(f"  cell {cell_index + 1} of {self.count}")
 
 
 def leave_interrupts(notebook: NotebookNode) -> None:
@@ -408,7 +419,7 @@ def leave_interrupts(notebook: NotebookNode) -> None:
 
 
 def prepare(notebook: NotebookNode, values: Mapping[str, Literal]) -> None:
-    """Clear the outputs, and put a cell with parameters after the one that is tagged so, or first."""
+    """Clear the outputs, and put a cell of parameters behind the one tagged so, or first."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
