@@ -171,6 +171,7 @@ class Kernel:
         made.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         made.setsockopt(zmq.RCVHWM, MOST_WAITING)
         made.setsockopt(zmq.LINGER, 0)
+        made.setsockopt(zmq.SNDTIMEO, 500)
         # Where the socket was, a student may have put a link to one of the machine's own.
         made.setsockopt(zmq.RECONNECT_IVL, -1)
         if kind == zmq.SUB:
@@ -215,7 +216,7 @@ class Kernel:
         while not (is_heard and is_answered):
             if self.process.poll() is not None or time.monotonic() > end:
                 raise self.not_started()
-            self.session.send(self.shell, "kernel_info_request", content={})
+            self.tell(self.shell, self.session.msg("kernel_info_request", {}))
             for source, _ in self.poller.poll(100):
                 is_heard |= source is self.iopub and self.receive(source) is not None
                 is_answered |= source is self.shell and self.receive(source) is not None
@@ -229,6 +230,11 @@ class Kernel:
                 return
             for source, _ in ready:
                 self.receive(source)
+
+    def tell(self, target: Any, message: dict[str, Any]) -> None:
+        """Send a message, unless nobody takes it: then no answer comes, and time runs out."""
+        with contextlib.suppress(zmq.ZMQError):
+            self.session.send(target, message)
 
     def receive(self, source: Any) -> dict[str, Any] | None:
         """Return a message that is there; None if it is malformed or not signed."""
@@ -245,7 +251,7 @@ class Kernel:
         """Execute code, for so many seconds at most, and tell how it ended."""
         began = time.monotonic()
         request = self.session.msg("execute_request", execute_request(code))
-        self.session.send(self.shell, request)
+        self.tell(self.shell, request)
         conversation = Conversation(request["msg_id"], Outputs(self.limits.output))
         ran = self.listen(conversation, began + seconds)
         ran.seconds = time.monotonic() - began
@@ -273,7 +279,7 @@ class Kernel:
                 return Ran(fault[0], "", fault[1], remark=fault[1])
             if stopped is None and (reason := overdue(conversation, deadline)):
                 stopped, deadline = reason, time.monotonic() + GRACE
-                self.session.send(self.control, "interrupt_request", content={})
+                self.tell(self.control, self.session.msg("interrupt_request", {}))
             elif stopped is not None and time.monotonic() > deadline:
                 self.kill()
                 return Ran(stopped[0], "", stopped[1], remark=f"{stopped[1]}, and went on")
