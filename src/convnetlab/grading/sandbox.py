@@ -5,7 +5,7 @@ interpreter, this package and the data, all read-only; it has no network, no pro
 no user but one without rights; and all that it can write to are file systems in memory, of a
 fixed size, which end with it. The parent speaks to it through sockets that lie in there, too.
 
-A sandbox is only as strong as the kernel of the machine; see `docs` for what is not promised.
+A sandbox is only as strong as the kernel of the machine: a flaw in Linux may let a student out.
 """
 
 import compileall
@@ -89,7 +89,8 @@ def check_available() -> None:
     if code := box.process.returncode:
         raise LabError(
             f"The sandbox cannot be set up here: {said or code}. The system may forbid user "
-            f"namespaces (an administrator can allow them for bwrap). {INSTEAD}"
+            "namespaces; on Ubuntu `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` "
+            f"allows them until it restarts. {INSTEAD}"
         )
 
 
