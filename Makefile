@@ -15,7 +15,7 @@ NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.*' | sort)
 TEST = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 BROWSER = $(shell command -v chromedriver)
 
-.PHONY: help setup run test lab notebooks strip results select bench check
+.PHONY: help setup run test lab notebooks strip coverage results select bench check
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,15 +53,18 @@ notebooks: $(READY)  ## re-execute the source notebooks and record the outputs t
 strip: $(READY)  ## strip the outputs that are not compared from the notebooks
 	$(STRIP) $(NOTEBOOKS)
 
+coverage: $(READY)  ## write docs/coverage.md: which cell explains and practises which concept
+	$(BIN)/python docs/make_coverage.py
+
 results: $(READY)  ## train again what the notebooks and the README show from data/results/ (an hour)
 	$(BIN)/convnetlab run --run results
 	$(BIN)/convnetlab run --run results-listing -p recipe listing-validated
 	$(BIN)/convnetlab bench
-	for part in networks transfer curves determinism kills; do $(BIN)/convnetlab bench --only $$part || exit 1; done
+	for part in networks transfer curves determinism kills grading; do $(BIN)/convnetlab bench --only $$part || exit 1; done
 	mkdir -p data/results
 	head -n 21 runs/results/predictions.csv > data/results/first_result.csv
 	cp runs/results-listing/history.csv data/results/listing_history.csv
-	cp $(addprefix runs/bench/,bench.json bench.csv bench.md networks.csv transfer.csv learning_curves.csv determinism.json kills.json) data/results/
+	cp $(addprefix runs/bench/,bench.json bench.csv bench.md networks.csv transfer.csv learning_curves.csv determinism.json kills.json grading.json) data/results/
 	cp runs/bench/bench.png docs/
 
 select: $(READY)  ## rank candidate recipes on validation pictures (a quarter of an hour)

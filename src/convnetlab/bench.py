@@ -528,6 +528,21 @@ def images(repeats: int = 3, say: Say = print) -> str:
     )
 
 
+def grading(quick: bool = False, repeats: int = 1, say: Say = print) -> str:
+    """Grade a class of 24 by us and by nbgrader; write `grading.json`, return it as text.
+
+    With `quick` the class has four, and the file is `grading-quick.json`.
+    """
+    from convnetlab.grading.race import race
+
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as place:
+        found = race(repeats, 4 if quick else 24, say, Path(place))
+    result = {"machine": machine(), "load": load, **found}
+    write_json(folder() / ("grading-quick.json" if quick else "grading.json"), result)
+    return "\n".join(f"{name}: {value}" for name, value in result.items())
+
+
 def costs(name: str) -> dict[str, Any]:
     """Return a network's facts and costs: as published, by our count and in print, and here."""
     from convnetlab import architectures, inspection
@@ -566,4 +581,5 @@ PARTS: dict[str, Callable[..., str]] = {
     "images": images,
     "photos": photos,
     "sweep": sweep,
+    "grading": grading,
 }

@@ -1,8 +1,10 @@
 """The command line: thin, and quick to start; every command imports what it needs when it runs."""
 
+import contextlib
 import functools
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ GO_ON = {
     "STAGE`, with the same --run NAME and parameters. A training goes on after its last finished "
     "epoch.",
     "sweep": "The finished runs are kept; the same command goes on with the others.",
+    "grade": "Who has been graded is kept; the same command goes on with the others.",
 }
 
 
@@ -31,10 +34,33 @@ class Commands(click.Group):
                 raise
             click.echo(f"Error: {error}", err=True)
             context.exit(1)
+        except ModuleNotFoundError as error:
+            if context.params.get("debug") or not str(error.name).startswith("convnetlab."):
+                raise
+            told = "this copy of the lab is a student's, and grading is not part of it"
+            click.echo(f"Error: {context.invoked_subcommand}: {told}.", err=True)
+            context.exit(1)
         except KeyboardInterrupt:
             how = GO_ON.get(str(context.invoked_subcommand), "")
             click.echo(f"\nStopped. {how}".rstrip(), err=True)
             context.exit(130)
+
+
+@contextlib.contextmanager
+def for_instructors(what: str) -> Iterator[None]:
+    """Import what a student's release does not have; a `LabError` there.
+
+    Raises:
+        LabError: the module is left out here.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("convnetlab."):
+            raise
+        raise LabError(
+            f"`convnetlab {what}` is for instructors and not part of a student's release."
+        ) from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,6 +81,39 @@ def start(folder: Path | None, update: bool) -> None:
     made = student.start(folder or paths.root_folder() / "work", update)
     for path in made:
         click.echo(path)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=None, required=False)
+def check(folder: Path | None) -> None:
+    """Check the notebooks in FOLDER (work/) before they are handed in; nothing is changed.
+
+    Each runs from top to bottom in a fresh kernel, in a temporary folder, on few pictures. Exit
+    code 1: an answer is wrong, a cell breaks, or a notebook is missing or damaged. What is not
+    answered yet is listed, with exit code 0.
+    """
+    from convnetlab import check, paths
+
+    if not check.check(folder or paths.root_folder() / "work", say=click.echo):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path))
+def release(out: Path) -> None:
+    """Write the lab as students get it, without answers, into OUT; keep what it was made from.
+
+    OUT is new, empty, or a release in which nothing was changed. The graded notebooks and their
+    hidden tests are kept in runs/releases/, so that submissions are graded against their own.
+    """
+    with for_instructors("release"):
+        from convnetlab.grading import assignment
+        from convnetlab.release import release
+    from convnetlab.paths import notebooks_folder
+
+    assignment.load(notebooks_folder())  # hidden tests that are broken are refused now, not later
+    stamp = release(out)
+    click.echo(f"{out}: release {stamp}, ready to be zipped.")
 
 
 @main.command()
@@ -196,6 +255,86 @@ def sweep(
         raise LabError(f"Failed runs: {failed}. The table says why; the others are finished.")
 
 
+@main.command()
+@click.argument("submissions", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="GRADES",
+    help="Where everything goes; graded into again, it does only what has changed.",
+)
+@click.option("--workers", type=int, help="Processes here; by default what cores and memory allow.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler, tcp://HOST:PORT."
+)
+@click.option(
+    "--limit-seconds",
+    "seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="For each of a student's cells.",
+)
+@click.option(
+    "--limit-memory",
+    "megabytes",
+    type=click.IntRange(256),
+    default=2048,
+    show_default=True,
+    metavar="MB",
+    help="For each of a student's notebooks.",
+)
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="The notebooks with solutions, and hidden_tests.py; by default the lab's.",
+)
+@click.option(
+    "--against",
+    type=click.Choice(["own", "newest"]),
+    default="own",
+    show_default=True,
+    help="Grade by the release that a notebook is of, or all by the newest.",
+)
+@click.option("--only", default="", metavar="EXERCISE", help="Grade one exercise again, alone.")
+@click.option("--every-cell", is_flag=True, help="Execute also what no exercise needs.")
+@click.option(
+    "--no-sandbox", is_flag=True, help="For notebooks that you trust: they may do all you may."
+)
+def grade(
+    submissions: Path,
+    out: Path,
+    workers: int | None,
+    scheduler: str | None,
+    seconds: float,
+    megabytes: int,
+    source: Path | None,
+    against: str,
+    only: str,
+    every_cell: bool,
+    no_sandbox: bool,
+) -> None:
+    """Grade a class: SUBMISSIONS is a folder or a zip, as a learning platform gives it.
+
+    Each notebook is rebuilt from the source with the student's answers, executed in a sandbox and
+    marked. Into GRADES go grades.csv, report.html, feedback/, and a gradebook for nbgrader's
+    formgrader, where the questions are that are graded by hand.
+    """
+    with for_instructors("grade"):
+        from convnetlab.grading.grade import Settings, grade
+        from convnetlab.grading.records import Limits
+    from convnetlab.paths import notebooks_folder
+
+    limits = Limits(seconds=seconds, memory=megabytes * 2**20)
+    settings = Settings(limits, not no_sandbox, against, only, every_cell)
+    say = functools.partial(click.echo, err=True)
+    folder = source or notebooks_folder()
+    page = grade(submissions, out, folder, settings, workers, scheduler, say)
+    click.echo(f"The grades are in {out / 'grades.csv'}, and what to look at in {page}")
+
+
 @main.group()
 def images() -> None:
     """Look over a folder of your own pictures, or make one to play with."""
@@ -274,6 +413,7 @@ def doctor() -> None:
             "sweep",
             "images",
             "photos",
+            "grading",
         ]
     ),
     help="Measure something else instead; see below.",
@@ -293,6 +433,7 @@ def bench(quick: bool, repeats: int | None, only: str | None, select: bool) -> N
     --only kills        trainings killed at ten moments and resumed
     --only sweep        nine smoke runs side by side, and a worker killed half-way
     --only images       reading folders of pictures: speed beside Keras's reader, memory
+    --only grading      a class of 24, by `convnetlab grade` and by nbgrader (half an hour)
     --only photos       the whole lab on 200 photographs, with the recipe features: photos.json
     """
     from convnetlab import bench

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from convnetlab.datasets import Dataset
 from convnetlab.errors import LabError
 from convnetlab.handoff import Run, read_json, run_folder
-from convnetlab.preprocess import part_of
+from convnetlab.preprocess import one_hot, part_of
 
 Integers = NDArray[np.int64]
 Probabilities = NDArray[np.float32]
@@ -76,6 +76,19 @@ def cross_entropy(probabilities: Probabilities, truth: Integers) -> float:
     2.3026
     """
     return float(picture_losses(probabilities, truth).mean())
+
+
+def score_gradient(probabilities: Probabilities, truth: Integers) -> NDArray[np.float64]:
+    """Return how `cross_entropy` grows with each score before softmax, float64 (N, classes).
+
+    Each row is probabilities minus one-hot label, divided by N: Bishop, "Pattern Recognition and
+    Machine Learning" (2006), equation 4.109, and the mean over the pictures.
+
+    >>> score_gradient(np.array([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]), np.array([0, 1])).tolist()
+    [[-0.25, 0.125, 0.125], [0.0, 0.0, 0.0]]
+    """
+    surplus = probabilities.astype(np.float64) - one_hot(truth, probabilities.shape[1])
+    return np.asarray(surplus / len(truth))
 
 
 def confusion_matrix(truth: Integers, predicted: Integers, classes: int) -> Integers:

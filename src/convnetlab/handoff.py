@@ -25,12 +25,14 @@ from convnetlab.errors import LabError
 from convnetlab.paths import STAGES, runs_folder
 
 MARKER = "run.json"
+RELEASES = "releases.json"
 KINDS = {
     MARKER: "a run",
     "sweep.json": "a sweep, no run; its runs are called SWEEP/KEY",
     "comparison.json": "a comparison, no run",
     "audit.json": "an audit of pictures, no run",
     "cache.json": "the cache of decoded pictures, no run",
+    RELEASES: "what was released, no run",
 }
 NAME = r"\w[\w.-]{0,99}"  # of a run
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "matplotlib")
@@ -337,7 +339,7 @@ def unless_foreign(folder: Path, marker: str) -> Path:
     if not (is_ours or is_free):
         raise LabError(
             f"{folder} is there and was not made by convnetlab (it has no {marker}). "
-            "Choose another run name."
+            "Choose another name."
         )
     return folder
 

@@ -40,6 +40,7 @@ from convnetlab.report import write_report
 Literal = bool | int | float | str
 Say = Callable[[str], object]
 
+MAY_RAISE = "raises-exception"  # the tag of a cell after which a notebook goes on
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NO_KERNEL = "Sliders move this picture when the notebook is open in JupyterLab."
 
@@ -351,7 +352,7 @@ def execute(
     """
     # Papermill and nbconvert are slow to import.
     from papermill.exceptions import PapermillExecutionError
-    from papermill.execute import execute_notebook
+    from papermill.execute import execute_notebook, remove_error_markers
 
     register_engine()
     output = folder / f"{stage}.ipynb"
@@ -369,8 +370,10 @@ def execute(
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
                 say=None if bar else say,
             )
-        except PapermillExecutionError as error:
-            raise failed_cell(source, stage, output, error) from None
+        except PapermillExecutionError:
+            executed = remove_error_markers(read(output))
+            refuse_failed(source, stage, output, executed)
+            nbformat.write(executed, output)  # only unanswered exercises of a student's copy failed
         except KeyboardInterrupt:
             # The cell's task dies with its kernel; asyncio would print that nobody asked it why.
             logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -413,19 +416,25 @@ def register_engine() -> None:
     papermill_engines.register("convnetlab", LabEngine)
 
 
-def failed_cell(source: NotebookNode, stage: str, output: Path, error: Any) -> CellError:
-    """Return the error to show for a failed cell, numbered as in the source notebook."""
-    executed = read(output)
-    failed = next(
-        cell
+def refuse_failed(source: NotebookNode, stage: str, output: Path, executed: NotebookNode) -> None:
+    """Raise the error to show for a failed cell, numbered as in the source notebook.
+
+    A cell that may fail (tag `raises-exception`), as a student's exercise may, is none.
+    """
+    failures = [
+        (cell, result)
         for cell in executed.cells
-        if any(result.output_type == "error" for result in cell.get("outputs", []))
-    )
+        for result in cell.get("outputs", [])
+        if result.output_type == "error" and MAY_RAISE not in tags(cell)
+    ]
+    if not failures:
+        return
+    failed, error = failures[0]
     ids = [cell.id for cell in source.cells]
     number = ids.index(failed.id) + 1 if failed.id in ids else 0
     where = f"cell {number} of {len(ids)}" if number else "the cell of injected parameters"
     code = "\n".join(f"    {line}" for line in failed.source.splitlines())
-    return CellError(
+    raise CellError(
         f"{stage}, {where}, failed:\n{code}\n{error.ename}: {error.evalue}\n"
         f"What had run is kept in {output}."
     )

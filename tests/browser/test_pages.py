@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 
 import made_up
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+from opening import open_page
 from selenium.webdriver.common.by import By
 
 from convnetlab import compare, notebooks
@@ -38,43 +36,6 @@ def pages(tmp_path_factory, lines):
     os.environ["CONVNETLAB_RUNS"] = before
     assert (folder / "page" / f"{STAGES[0]}.html").stat().st_mtime_ns == first
     return folder / "page"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={profile}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
-def open_page(browser, path):
-    """Open a file and return the addresses that were asked for, apart from data inside it.
-
-    The browser's own pages (chrome:) may still be loading; a file cannot ask for them.
-    """
-    browser.get_log("performance")
-    browser.get(path.as_uri())
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return {
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-        and not message["params"]["request"]["url"].startswith(("data:", "chrome:"))
-    }
 
 
 def test_the_side_trips_follow_a_finished_run(pages, lines):

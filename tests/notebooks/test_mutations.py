@@ -35,6 +35,16 @@ MISCONCEPTIONS = {
             "infinity",
         ),
         ("threshold = lambda c, r, wanted: 0.6", "No threshold"),
+        (
+            "def threshold(confidence, right, wanted):\n"
+            "    best = np.inf\n"
+            "    for t in np.unique(confidence)[::-1]:\n"
+            "        if right[confidence >= t].mean() < wanted:\n"
+            "            break\n"
+            "        best = t\n"
+            "    return best",
+            "refuses more|falls and rises",
+        ),
     ],
     "wrapped-sum": [
         ("wrapped_sum = 300", "one byte"),
@@ -124,12 +134,23 @@ MISCONCEPTIONS = {
             "    return (test_labels == np.bincount(test_labels).argmax()).mean()",
             "training labels",
         ),
-        ("majority_accuracy = lambda train, test: np.bincount(train).max() / len(train)", "0.25"),
+        (
+            "majority_accuracy = lambda train, test: np.bincount(train).max() / len(train)",
+            "among the training labels",
+        ),
+        (
+            "majority_accuracy = lambda a, b: (b == np.unique(a, return_counts=True)[1].argmax())"
+            ".mean()",
+            "commonest label is 7",
+        ),
     ],
     "one-hot": [
         ("one_hot = lambda labels, classes: np.eye(labels.max() + 1)[labels]", "all classes"),
         ("one_hot = lambda labels, classes: np.eye(classes)[labels]", "float32"),
-        ("one_hot = lambda labels, classes: np.eye(4, dtype=np.float32)[labels % 4]", "this data"),
+        (
+            "one_hot = lambda labels, classes: np.eye(4, dtype=np.float32)[labels % 4]",
+            "not for twelve",
+        ),
         ("one_hot = lambda labels, classes: np.eye(classes)[labels].T", r"\(3, 4\)"),
     ],
     "prepare": [
@@ -276,6 +297,13 @@ MISCONCEPTIONS = {
         ("untrained_loss = 0.9", "wrong guesses"),
         ("untrained_loss = 1.0", "base 10"),
         ("untrained_loss = 0.1", "Expected"),
+    ],
+    "score-gradient": [
+        ("score_gradient = lambda p, y: (np.eye(p.shape[1])[y] - p) / len(y)", "sign is turned"),
+        ("score_gradient = lambda p, y: p - np.eye(p.shape[1])[y]", "mean over 2"),
+        ("score_gradient = lambda p, y: (p - 1) / len(y)", "true class only"),
+        ("score_gradient = lambda p, y: (p - np.eye(3)[y])[:1] / len(y)", "shape"),
+        ("score_gradient = lambda p, y: -np.eye(p.shape[1])[y] / p / len(y)", "Expected"),
     ],
     "momentum-step": [
         (

@@ -152,6 +152,22 @@ def test_a_failing_cell_is_named_with_its_source(runs_folder):
     assert not (runs_folder / "bad" / "report.html").exists()
 
 
+def test_an_unanswered_exercise_stops_no_run_and_hides_no_failing_cell(tmp_path):
+    """As in a student's release, whose notebooks have no solutions."""
+    new = nbformat.v4.new_code_cell
+    cells = [new("1 / 0", id="exercise"), new("print('on')", id="after")]
+    cells[0].metadata["tags"] = [notebooks.MAY_RAISE]
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python"}}
+    source = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    executed, _ = notebooks.execute(source, "small", tmp_path, {}, silent)
+    assert [cell.id for cell in executed.cells] == ["exercise", "after"]
+    assert executed.cells[1].outputs[0].text == "on\n"
+    assert nbformat.read(tmp_path / "small.ipynb", as_version=4) == executed
+    source.cells.append(new("[].pop()", id="failing"))
+    with pytest.raises(LabError, match=r"cell 3 of 3, failed:\n    \[\].pop\(\)\nIndexError"):
+        notebooks.execute(source, "small", tmp_path, {}, silent)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to one process")
 def test_an_interrupted_training_says_how_to_go_on_and_does(first_run, runs_folder):
     options = ["--run", "first", "--from", "3", "-p", "epochs", "60", "-p", "learning_rate", "0.1"]

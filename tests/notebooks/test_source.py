@@ -3,6 +3,7 @@
 import ast
 import csv
 import re
+import runpy
 import shlex
 import statistics
 import subprocess
@@ -168,6 +169,32 @@ def test_every_concept_is_covered_as_it_needs():
     known = {row["slug"] for row in rows}
     used = {tag.partition(":")[2] for tag in found if ":" in tag}
     assert used <= known, "a tag of no concept"
+
+
+def test_the_page_of_what_is_covered_is_up_to_date():
+    docs = FOLDER.parent / "docs"
+    made = runpy.run_path(str(docs / "make_coverage.py"))
+    text = (docs / "coverage.md").read_text("utf-8")
+    assert text == made["page"](), "refresh it with: make coverage"
+    # Counted anew: every tag of a concept in every cell stands in the page, and nothing else.
+    named = [
+        (notebook, cell)
+        for line in text.splitlines()
+        if line.startswith("| ") and not line.startswith("| stage")
+        for field in line.split("|")[3:-1]
+        for part in field.strip().split("<br>")
+        if ": " in part
+        for notebook, cells in [part.split(": ")]
+        for cell in re.findall("`(.*?)`", cells)
+    ]
+    tagged = [
+        (path.relative_to(FOLDER).with_suffix("").as_posix(), cell.id)
+        for path in PATHS
+        for cell in NOTEBOOKS[path.stem].cells
+        for tag in tags(cell)
+        if ":" in tag
+    ]
+    assert sorted(named) == sorted(tagged)
 
 
 def test_the_table_of_the_sheets_lines_names_cells_that_exist():

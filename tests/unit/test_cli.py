@@ -57,7 +57,7 @@ def test_what_must_not_load_tensorflow_does_not():
         (["run", "--smoke", "--from", "2"], "--smoke decides"),
         (["run", "--run", "none", "--from", "further"], "01_load_preprocess first"),
         (["run", "--from", "further", "-p", "recipe", "listing"], "begins at the side trips"),
-        (["start", "notebooks"], "with solutions"),
+        (["start", "notebooks"], "the lab's own notebooks"),
         (["sweep", "-g", "sead", "0..2"], "Did you mean seed"),
         (["compare", "lab"], "compare needs two runs or more"),
         (["run", "--from", "4", "-p", "other", "nothing"], "There is no run 'nothing'"),

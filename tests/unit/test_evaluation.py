@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 from sklearn.metrics import f1_score, log_loss, top_k_accuracy_score
 
 from convnetlab import datasets, evaluation, handoff
@@ -164,6 +165,22 @@ def test_the_same_difference_of_accuracies_can_be_luck_or_not():
 def test_answers_of_different_length_are_refused():
     with pytest.raises(ValueError, match="3 true classes, 3 and 2 answers"):
         evaluation.mcnemar(np.zeros(3), np.zeros(3), np.zeros(2))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(2, 6))
+def test_the_gradient_is_how_the_loss_grows_with_each_score(seed, pictures, classes):
+    rng = np.random.default_rng(seed)
+    scores, truth = rng.normal(0, 2, (pictures, classes)), rng.integers(0, classes, pictures)
+
+    def loss(scores):
+        return log_loss(truth, special.softmax(scores, axis=1), labels=range(classes))
+
+    found = evaluation.score_gradient(special.softmax(scores, axis=1), truth)
+    for place in np.ndindex(scores.shape):
+        nudge = np.zeros_like(scores)
+        nudge[place] = 1e-4
+        slope = (loss(scores + nudge) - loss(scores - nudge)) / 2e-4
+        assert found[place] == pytest.approx(slope, abs=1e-6)
 
 
 def test_cross_entropy_is_clipped_as_keras_does():

@@ -52,6 +52,11 @@ def test_no_solution_is_left_in_any_form(work, stage):
     assert [cell.id for cell in notebook.cells] == [cell.id for cell in SOURCES[stage].cells]
 
 
+def test_students_get_notebooks_and_nothing_else(work):
+    assert (notebooks_folder() / "hidden_tests.py").is_file()
+    assert {path.suffix for path in work.rglob("*") if path.is_file()} == {".ipynb"}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_cell_parses_and_only_exercises_may_raise(work, stage):
     for cell in read(work / f"{stage}.ipynb").cells:
@@ -65,8 +70,10 @@ def test_every_cell_parses_and_only_exercises_may_raise(work, stage):
 def test_the_copy_is_stamped_and_the_source_is_not(work):
     from convnetlab import __version__
 
+    stamp = {"version": __version__, "source": student.source_stamp(notebooks_folder())}
+    assert len(stamp["source"]) == 16
     for stage in STAGES:
-        assert read(work / f"{stage}.ipynb").metadata["convnetlab"] == {"version": __version__}
+        assert read(work / f"{stage}.ipynb").metadata["convnetlab"] == stamp
         assert "convnetlab" not in SOURCES[stage].metadata
         assert "raises-exception" not in str(SOURCES[stage])
 
@@ -83,7 +90,7 @@ def test_an_existing_copy_is_left_alone(work):
 
 
 def test_the_source_folder_a_file_and_a_foreign_notebook_are_refused(tmp_path):
-    with pytest.raises(LabError, match="with solutions"):
+    with pytest.raises(LabError, match="the lab's own notebooks"):
         student.start(notebooks_folder(), update=True)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(LabError, match="is a file"):
@@ -218,3 +225,53 @@ def test_the_written_conclusion_is_kept(work):
     student.start(work, update=True)
     assert cell_of(read(path), "conclusion").source == "It is good."
     assert cell_of(read(path), "conclusion").attachments == picture
+
+
+def test_what_a_student_added_stays_with_its_neighbour_when_another_cell_was_moved(work):
+    path = work / f"{STAGES[0]}.ipynb"
+
+    def change(notebook):
+        place = notebook.cells.index(cell_of(notebook, "one-hot"))
+        notebook.cells.insert(place, nbformat.v4.new_code_cell("mine = 1"))
+        notebook.cells.insert(0, notebook.cells.pop())
+
+    edit(path, change)
+    before = [cell.id for cell in SOURCES[STAGES[0]].cells]
+    student.start(work, update=True)
+    cells = read(path).cells
+    assert [cell.id for cell in cells if cell.source != "mine = 1"] == before
+    place = [cell.id for cell in cells].index("one-hot")
+    assert cells[place - 1].source == "mine = 1"
+
+
+def test_a_copied_stub_takes_no_answers_place_where_metadata_was_stripped(work):
+    path = work / f"{STAGES[0]}.ipynb"
+
+    def change(notebook):
+        cell = cell_of(notebook, "one-hot")
+        twin = copy.deepcopy(cell)
+        twin.id = "twin"
+        cell.source = "def one_hot(a, b):\n    return 3"
+        notebook.cells.insert(notebook.cells.index(cell), twin)
+        for each in notebook.cells:
+            each.metadata.pop("convnetlab", None)
+
+    edit(path, change)
+    student.start(work, update=True)
+    updated = read(path)
+    assert cell_of(updated, "one-hot").source.endswith("return 3")
+    assert sum("def one_hot" in cell.source for cell in updated.cells) == 1
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_solutions_written_into_a_copy_are_the_sources_code(stage):
+    source = SOURCES[stage]
+    answers = student.solutions(source)
+    filled = student.answer(student.student_copy(source), answers)
+    assert answers and set(answers) == {c.id for c in source.cells if student.is_answer(c)}
+    for cell, original in zip(filled.cells, source.cells, strict=True):
+        assert "SOLUTION" not in cell.source and "YOUR CODE" not in cell.source
+        if cell.cell_type == "code":  # comments are not in the tree
+            assert ast.dump(ast.parse(cell.source)) == ast.dump(ast.parse(original.source))
+    blank = student.answer(student.student_copy(source), {})
+    assert blank == student.student_copy(source)

@@ -56,6 +56,7 @@ def execute(
     probes: Sequence[Probe],
     limits: Limits,
     sandbox: bool = True,
+    first: str = "",
 ) -> Execution:
     """Execute cells of a notebook in order, with a probe after each check that has one.
 
@@ -65,12 +66,13 @@ def execute(
         probes: what to ask of the student's names.
         limits: what it may take.
         sandbox: whether the kernel is locked in. Without, it can do what you can do.
+        first: code that each kernel runs before all else, or "".
 
     Raises:
         LabError: no kernel can be started here.
     """
     began = time.monotonic()
-    executor = Executor(notebook, sources, probes, limits, sandbox)
+    executor = Executor(notebook, sources, probes, limits, sandbox, first)
     try:
         executor.run_all()
     finally:
@@ -95,8 +97,10 @@ class Executor:
         probes: Sequence[Probe],
         limits: Limits,
         is_sandboxed: bool,
+        first: str = "",
     ) -> None:
         """Prepare; no kernel is started yet."""
+        self.first = first
         self.notebook = without_outputs(notebook)
         self.cells = [cell for cell in self.notebook.cells if cell.id in sources]
         self.sources = sources
@@ -145,7 +149,10 @@ class Executor:
 
     def started(self) -> Kernel:
         """Start a kernel."""
-        return Kernel(self.limits, self.is_sandboxed).__enter__()
+        kernel = Kernel(self.limits, self.is_sandboxed).__enter__()
+        if self.first:
+            kernel.run(self.first, INSTRUCTORS_SECONDS)
+        return kernel
 
     def replay(self) -> None:
         """Run again what ran before; a cell at which the kernel dies is left out from then on."""

@@ -1,0 +1,456 @@
+"""The nbgrader course: read back by nbgrader's own functions; the results are made up."""
+
+import json
+import math
+import os
+import random
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import made_up_class as made_up
+import nbformat
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nbgrader.api import Assignment, Grade, Gradebook
+from nbgrader.apps import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.nbgraderformat import MetadataValidator
+from traitlets.config import Config
+
+from convnetlab.errors import LabError
+from convnetlab.grading import gradebook, ledger, scores, shown
+
+NAME = gradebook.ASSIGNMENT
+PLACE = ("conclusion", "02_second", NAME)  # as nbgrader's functions want it
+
+
+def write(folder, results, notebooks=None):
+    notebooks = notebooks or made_up.source()
+    return gradebook.write(folder, notebooks, results, [it.submission for it in results])
+
+
+class Opened(Gradebook):
+    """nbgrader's own view of a course."""
+
+    def __init__(self, folder):
+        super().__init__(f"sqlite:///{folder / 'gradebook.db'}", gradebook.COURSE)
+
+    def grade(self, student="ada", cell="conclusion", notebook="02_second"):
+        return self.find_grade(cell, notebook, NAME, student)
+
+    def comment(self, student="ada", cell="conclusion", notebook="02_second"):
+        return self.find_comment(cell, notebook, NAME, student)
+
+
+def by_hand(folder, score=None, extra=None, comment=None, cell="conclusion", notebook="02_second"):
+    """Do what the formgrader does when an instructor gives points."""
+    with Opened(folder) as book:
+        grade = book.grade(cell=cell, notebook=notebook)
+        grade.manual_score, grade.extra_credit = score, extra
+        grade.needs_manual_grade = score is None and grade.auto_score is None
+        answer = cell.removesuffix("-check")
+        book.comment(cell=answer, notebook=notebook).manual_comment = comment
+        book.db.commit()
+
+
+def texts(remarks, student="ada"):
+    return " ".join(remark.text for remark in remarks.get(student, ()))
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """A course with one student; tests get a copy, since making one calls alembic."""
+    folder = tmp_path_factory.mktemp("fresh")
+    before, os.environ["PATH"] = os.environ["PATH"], "/usr/bin:/bin"  # no alembic on it
+    assert write(folder, [made_up.result()]) == {}
+    assert os.environ["PATH"] == "/usr/bin:/bin"
+    os.environ["PATH"] = before
+    return folder
+
+
+@pytest.fixture
+def course(fresh, tmp_path):
+    return Path(shutil.copytree(fresh, tmp_path / "GRADES"))
+
+
+def test_nbgrader_reads_the_scores(course):
+    class_ = [made_up.result("bo", 0.5), made_up.result("cy", states={"crop": "missing"})]
+    assert write(course, class_) == {}
+    with Opened(course) as book:
+        assert [it.name for it in book.find_assignment(NAME).notebooks] == ["01_first", "02_second"]
+        assert book.find_assignment(NAME).max_score == 2 + 1 + 3 + 5
+        assert book.find_submission(NAME, "ada").score == 6
+        assert book.find_submission(NAME, "bo").score == 3
+        assert book.find_submission(NAME, "cy").score == 4
+        assert book.grade("bo", "crop-check", "01_first").auto_score == 1
+        assert book.comment("cy", "crop", "01_first").auto_comment == "No response."
+        assert {it["needs_manual_grade"] for it in book.submission_dicts(NAME)} == {True}
+        assert [it.id for it in book.students] == ["ada", "bo", "cy"]
+
+
+def test_nbgrader_would_have_made_the_same_cells(course, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    place = tmp_path / "theirs" / "source" / NAME
+    place.mkdir(parents=True)
+    for name, notebook in made_up.source().items():
+        nbformat.write(notebook, place / f"{name}.ipynb")
+    config = Config()
+    config.CourseDirectory.root = str(tmp_path / "theirs")
+    config.CourseDirectory.course_id = gradebook.COURSE
+    api = NbGraderAPI(CourseDirectory(config=config), config=config)
+    assert api.generate_assignment(NAME)["success"]
+
+    def cells(folder):
+        with Opened(folder) as book:
+            found = {}
+            for notebook in book.find_assignment(NAME).notebooks:
+                for cell in notebook.grade_cells:
+                    found[notebook.name, cell.name, "grade"] = (cell.max_score, cell.cell_type)
+                for cell in notebook.solution_cells:
+                    found[notebook.name, cell.name, "solution"] = True
+                for cell in notebook.source_cells:
+                    # The place-holder of code is another one, and with it text and checksum.
+                    text = (cell.source, cell.checksum) if "def" not in cell.source else ()
+                    found[notebook.name, cell.name, "source"] = (cell.cell_type, cell.locked, text)
+                found[notebook.name] = json.loads(notebook.kernelspec)["name"]
+            return found
+
+    assert cells(course) == cells(tmp_path / "theirs") and len(cells(course)) == 2 + 4 + 4 + 7
+
+
+@pytest.mark.parametrize("state", ["unanswered", "missing"])
+def test_only_an_answer_waits_for_a_person(course, state):
+    """As nbgrader itself has it: nobody need open what holds no answer."""
+    write(course, [made_up.result("bo", states={"conclusion": state})])
+    with Opened(course) as book:
+        assert (book.grade().auto_score, book.grade().needs_manual_grade) == (None, True)
+        assert (book.grade("bo").auto_score, book.grade("bo").needs_manual_grade) == (0, False)
+        assert book.comment("bo").auto_comment == "No response."
+        assert book.comment().auto_comment is None
+
+
+def test_what_was_given_by_hand_survives_and_is_read_back(course):
+    by_hand(course, 4, 0.5, "Well argued.")
+    by_hand(course, 1.5, comment="The check was unfair.", cell="crop-check", notebook="01_first")
+    for share in (1.0, 0.5):  # the automatic points change, the answers do not
+        assert write(course, [made_up.result(share=share)]) == {}
+        with Opened(course) as book:
+            assert book.grade().score == 4.5 and not book.grade().needs_manual_grade
+            assert book.comment().comment == "Well argued."
+            crop = book.grade(cell="crop-check", notebook="01_first")
+            assert (crop.auto_score, crop.score) == (2 * share, 1.5)
+    manual = gradebook.manual_scores(course)
+    crop, *_, last = made_up.result().marks
+    found = scores.given(manual, "ada", last)
+    assert found == scores.ByHand(4.0, 0.5, "Well argued.", is_due=False)
+    assert scores.given(manual, "ada", crop).comment == "The check was unfair."
+    assert scores.total(made_up.result(share=0.5), manual) == 1.5 + 0.5 + 1.5 + 4.5
+
+
+def test_no_gradebook_means_nothing_by_hand(tmp_path):
+    assert gradebook.manual_scores(tmp_path) == {} and not list(tmp_path.iterdir())
+
+
+def test_another_answer_asks_for_a_second_look_until_it_is_given(course):
+    by_hand(course, 4)
+    other = made_up.result(key="2", answers={"conclusion": "Networks see corners."})
+    for _ in range(2):
+        told = texts(write(course, [other]))
+        assert "02_second, conclusion: 4 points given by hand" in told
+        with Opened(course) as book:
+            assert (book.grade().manual_score, book.grade().needs_manual_grade) == (4, True)
+    assert gradebook.manual_scores(course)["ada", "02_second", "conclusion"].is_due
+    by_hand(course, 3)
+    assert write(course, [other]) == {}
+    with Opened(course) as book:
+        assert (book.grade().manual_score, book.grade().needs_manual_grade) == (3, False)
+
+
+def test_other_points_leave_what_was_given_and_are_told(course):
+    by_hand(course, 4, comment="Good.")
+    notebooks = made_up.source()
+    notebooks["02_second"].cells[-1] = made_up.conclusion(points=3)
+    told = texts(write(course, [made_up.result(notebooks=notebooks, key="2")], notebooks))
+    assert "its points were 5 and are 3" in told and "4 points" in told
+    with Opened(course) as book:
+        assert book.grade().manual_score == 4 and book.grade().needs_manual_grade
+        assert book.comment().comment == "Good."
+        assert book.find_assignment(NAME).max_score == 2 + 1 + 3 + 3
+    by_hand(course, 4)
+    told = texts(write(course, [made_up.result(notebooks=notebooks, key="2")], notebooks))
+    assert "it has 3 points" in told, "more than there is, knowingly: still told"
+
+
+def test_a_corrected_check_asks_for_a_second_look(course):
+    by_hand(course, 1.5, cell="crop-check", notebook="01_first")
+    notebooks = made_up.source()
+    notebooks["01_first"].cells[2].source = "assert crop(1) == 2, 'Got something else.'"
+    told = texts(write(course, [made_up.result(notebooks=notebooks, key="2")], notebooks))
+    assert "01_first, crop-check: 1.5 points given by hand, and its check has changed" in told
+
+
+def without(notebooks, name):
+    """The notebooks without an exercise."""
+    for notebook in notebooks.values():
+        notebook.cells = [it for it in notebook.cells if not it.id.startswith(name)]
+    return notebooks
+
+
+def test_an_exercise_that_is_gone_takes_its_grades_along_and_brings_them_back(course):
+    write(course, [made_up.result("bo")])
+    by_hand(course, 4, 1, "Good.")
+    by_hand(course, 0.5, cell="scale-check", notebook="01_first")
+    fewer = without(without(made_up.source(), "conclusion"), "scale")
+    class_ = [made_up.result(name, notebooks=fewer, key="2") for name in ("ada", "bo")]
+    told = write(course, class_, fewer)
+    assert "4 points, 1 extra given by hand" in texts(told) and "“Good.”" in texts(told)
+    assert "0.5 points" in texts(told) and "bo" not in told
+    with Opened(course) as book:
+        assert book.find_submission(NAME, "ada").score == 5 and not consistency(book)
+        assert [it.name for it in book.find_notebook("01_first", NAME).source_cells] == [
+            "crop",
+            "crop-check",
+        ]
+        assert not any(it["needs_manual_grade"] for it in book.submission_dicts(NAME))
+    assert write(course, class_, fewer) == {}
+    told = texts(write(course, [made_up.result(key="3")]))
+    assert told.count("the exercise is back") == 2, told
+    with Opened(course) as book:
+        grade = book.grade()
+        assert (grade.manual_score, grade.extra_credit, grade.needs_manual_grade) == (4, 1, True)
+        assert book.comment().comment == "Good." and not consistency(book)
+        assert book.grade(cell="scale-check", notebook="01_first").manual_score == 0.5
+
+
+def consistency(book):
+    """Return the rows that point at nothing."""
+    connection = book.engine.raw_connection()
+    try:
+        return connection.execute("PRAGMA foreign_key_check").fetchall()
+    finally:
+        connection.close()
+
+
+def test_a_notebook_that_is_gone_goes(course):
+    notebooks = made_up.source()
+    del notebooks["01_first"]
+    write(course, [made_up.result(notebooks=notebooks, key="2")], notebooks)
+    with Opened(course) as book:
+        assert [it.name for it in book.find_assignment(NAME).notebooks] == ["02_second"]
+        assert book.find_submission(NAME, "ada").score == 3 and not consistency(book)
+
+
+def test_each_student_counts_by_the_release_that_was_graded(course):
+    """Ada handed in an earlier release: scale was worth 1 and is worth 2, blur is gone."""
+    newer = without(made_up.source(), "blur")
+    newer["01_first"].cells[5].metadata.nbgrader.points = 2
+    class_ = [made_up.result(), made_up.result("bo", notebooks=newer)]
+    assert write(course, class_, newer) == {}
+    with Opened(course) as book:
+        assert book.find_submission(NAME, "ada").score == 2 + 1 + 3
+        assert book.find_submission(NAME, "bo").score == 2 + 2
+        assert book.grade("ada", "scale-check", "01_first").auto_score == 1
+        assert book.grade("ada", "blur-check", "02_second").auto_score == 3
+        most = {it["student"]: it["max_score"] for it in book.submission_dicts(NAME)}
+        assert most["bo"] == 2 + 2 + 5, "no exercise counts that bo never saw"
+        assert not consistency(book)
+
+
+def test_a_resubmission_leaves_nothing_of_the_one_before(course):
+    again = made_up.result(share=0.0, key="2", states={"conclusion": "unanswered"})
+    del again.submission.notebooks["01_first"]
+    write(course, [again])
+    with Opened(course) as book:
+        assert book.find_submission(NAME, "ada").score == 0
+        assert not book.grade().needs_manual_grade
+    handed_in = course / "submitted" / "ada" / NAME
+    assert [it.name for it in handed_in.iterdir()] == ["02_second.ipynb"]
+
+
+def test_students_of_earlier_gradings_stay(course):
+    by_hand(course, 4)
+    write(course, [made_up.result("bo")])
+    with Opened(course) as book:
+        assert book.find_submission(NAME, "ada").score == 6 + 4
+        assert book.find_submission(NAME, "bo").score == 6
+
+
+def test_who_moves_to_a_newer_release_leaves_the_older_exercises(course):
+    newer = without(made_up.source(), "blur")
+    stays = made_up.result("bo")
+    write(course, [made_up.result(), stays], newer)
+    by_hand(course, 2.5, cell="blur-check")
+    told = write(course, [made_up.result(notebooks=newer, key="2"), stays], newer)
+    assert "blur-check: 2.5 points given by hand, and the exercise is gone" in texts(told)
+    with Opened(course) as book:
+        assert book.find_submission(NAME, "ada").score == 2 + 1
+        assert book.find_submission(NAME, "bo").score == 6 and not consistency(book)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_a_score_lies_between_nothing_and_the_maximum(points):
+    mark = replace(made_up.result().marks[0], points=points)
+    found = ledger.auto_score(mark)
+    assert found is not None and 0 <= found <= mark.maximum
+    if math.isfinite(points) and 0 <= points <= mark.maximum:
+        assert found == points
+
+
+def test_names_are_split_and_an_instructor_s_own_stay(course):
+    class_ = [
+        made_up.result("bo", full_name="Bo Van Dyk", moodle="12"),
+        made_up.result("cy", full_name="O'Brien, Cy", canvas="34"),
+        made_up.result("di", full_name="Di <script>alert(1)</script>"),
+    ]
+    write(course, class_)
+    with Opened(course) as book:
+        names = {it.id: (it.first_name, it.last_name, it.lms_user_id) for it in book.students}
+        assert names["ada"] == (None, None, None)
+        assert names["bo"] == ("Bo Van", "Dyk", "12")
+        assert names["cy"] == ("Cy", "O'Brien", "34")
+        assert "<" not in "".join(filter(None, names["di"]))
+        book.update_or_create_student("bo", last_name="van Dijk")
+    write(course, class_)
+    with Opened(course) as book:
+        assert book.find_student("bo").last_name == "van Dijk"
+
+
+def test_other_assignments_in_the_gradebook_are_left_alone(course):
+    with Opened(course) as book:
+        book.add_assignment("other")
+        book.add_notebook("01_first", "other")
+        book.add_grade_cell("crop-check", "01_first", "other", max_score=9, cell_type="code")
+        book.add_submission("other", "ada")
+        book.find_grade("crop-check", "01_first", "other", "ada").auto_score = 7
+        book.db.commit()
+    write(course, [made_up.result(share=0.5)])
+    with Opened(course) as book:
+        assert book.find_submission("other", "ada").score == 7
+        assert book.find_assignment("other").max_score == 9
+        assert book.db.query(Assignment).count() == 2
+
+
+def test_nothing_changes_in_the_second_run(course):
+    def state():
+        files = [path for path in course.rglob("*") if path.suffix in (".ipynb", ".py")]
+        with Opened(course) as book:
+            rows = [(it.id, it.auto_score, it.needs_manual_grade) for it in book.db.query(Grade)]
+        return {path: path.stat().st_mtime_ns for path in files}, sorted(rows)
+
+    before = state()
+    assert len(before[0]) == 1 + 3 * 2 and len(before[1]) == 4
+    write(course, [made_up.result()])
+    assert state() == before
+
+
+def test_a_failure_in_the_middle_leaves_the_scores_as_they_were(course, monkeypatch):
+    def fail(*_):
+        raise LabError("The disk is full.")
+
+    monkeypatch.setattr("convnetlab.grading.ledger.Ledger.keep_comments", fail)
+    with pytest.raises(LabError, match="disk is full"):
+        write(course, [made_up.result(share=0.0), made_up.result("bo")])
+    with Opened(course) as book:
+        assert book.find_submission(NAME, "ada").score == 6
+        assert [it.id for it in book.students] == ["ada"]
+
+
+@pytest.mark.parametrize("student", ["../eve", "", ".hidden", "a<b", 'a"b', "a\nb", "a/b"])
+def test_a_name_that_could_leave_its_place_is_refused(tmp_path, student):
+    with pytest.raises(LabError, match="Rename the submission"):
+        write(tmp_path, [made_up.result(student)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_gradebook_is_named(course):
+    (course / "gradebook.db").write_bytes(b"no database, and longer than a page of one" * 100)
+    with pytest.raises(LabError, match=r"gradebook\.db could not be read"):
+        write(course, [made_up.result()])
+    with pytest.raises(LabError, match="move it away"):
+        gradebook.manual_scores(course)
+
+
+def test_the_configuration_is_the_instructor_s_once_it_is_there(course):
+    text = (course / "nbgrader_config.py").read_text()
+    (course / "nbgrader_config.py").write_text(text + "c.Exchange.root = '/srv/exchange'\n")
+    write(course, [made_up.result()])
+    assert "/srv/exchange" in (course / "nbgrader_config.py").read_text()
+
+
+def test_the_formgrader_s_notebooks_are_valid_and_carry_nothing_that_runs(course):
+    notebooks = made_up.source()
+    student = made_up.student_of(3, random.Random(5), notebooks)
+    hostile = json.loads(student.notebooks[1].executed)
+    page = {"text/html": made_up.HOSTILE, "application/javascript": "alert(1)", "text/plain": "7"}
+    outputs = [
+        {
+            "output_type": "display_data",
+            "data": page,
+            "metadata": {"text/html": {"isolated": True}},
+        },
+        {"output_type": "display_data", "data": {"image/svg+xml": "<svg onload='x()'/>"}},
+        {"output_type": "display_data", "data": {"image/png": '"onerror="x()'}},
+        {"output_type": "execute_result", "data": {"image/png": "iVBORw0KGgo="}},
+        {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["<b>t</b>"]},
+        {"output_type": made_up.HOSTILE},
+    ]
+    own = {"convnetlab": {"own": "added"}, "nbgrader": {"grade_id": "blur", "grade": True}}
+    hostile["cells"][1]["outputs"] = outputs
+    hostile["cells"][1]["execution_count"] = made_up.HOSTILE
+    hostile["cells"].insert(
+        0,
+        {
+            "cell_type": "markdown",
+            "id": '"><script>',
+            "metadata": own | {"tags": [made_up.HOSTILE]},
+            "attachments": {"x": {"text/html": made_up.HOSTILE}},
+            "source": ["[x](javascript:alert(1)) ", "![y](http://evil.invalid/y.png) <b>&amp;"],
+        },
+    )
+    hostile["cells"].append(dict(hostile["cells"][1]))  # a copy, with the same ids
+    hostile["metadata"] = {"kernelspec": {"name": made_up.HOSTILE}, "widgets": made_up.HOSTILE}
+    second = replace(student.notebooks[1], executed=json.dumps(hostile), key="hostile")
+    write(course, [replace(student, notebooks=(student.notebooks[0], second))], notebooks)
+    path = course / "autograded" / student.submission.student / NAME / "02_second.ipynb"
+    made = nbformat.read(path, 4)
+    nbformat.validate(made)
+    MetadataValidator().validate_nb(made)
+    assert made.metadata.kernelspec.name == "python3" and "widgets" not in made.metadata
+    kinds = {
+        kind
+        for cell in made.cells
+        for out in cell.get("outputs", [])
+        for kind in out.get("data", {})
+    }
+    assert kinds == {"text/plain", "image/png"}
+    markdown = made.cells[0]
+    assert markdown.source.count("<") == 0 and "![" not in markdown.source
+    assert "nbgrader" not in markdown.metadata and "attachments" not in markdown
+    conclusion = next(cell for cell in made.cells if cell.id == "conclusion")
+    assert "<script" not in conclusion.source and "filters do" in conclusion.source
+    given_id = [c.metadata.nbgrader.grade_id for c in made.cells if "nbgrader" in c.metadata]
+    assert given_id == ["blur", "blur-check", "conclusion"]
+
+
+@given(st.text())
+def test_no_tag_and_no_picture_survives_in_plain_markdown(text):
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    renderer = IPythonRenderer(escape=False)
+    page = MarkdownWithMath(renderer=renderer).render(shown.plain_markdown(f"{text}<script>x"))
+    assert "<script" not in page and "<img" not in page
+
+
+def test_a_checksum_tells_an_answer_from_what_was_given(course):
+    from nbgrader.utils import compute_checksum
+
+    made = nbformat.read(course / "autograded" / "ada" / NAME / "02_second.ipynb", 4)
+    conclusion = made.cells[-1]
+    assert conclusion.metadata.nbgrader.checksum != compute_checksum(conclusion)
+    conclusion.source = "### Your conclusion\nYOUR ANSWER HERE"
+    assert conclusion.metadata.nbgrader.checksum == compute_checksum(conclusion)
+    check = made.cells[2]
+    assert check.metadata.nbgrader.checksum == compute_checksum(check)
