@@ -363,7 +363,7 @@ def settings() -> dict[str, str]:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all that it started, and wait for it."""
-    with contextlib.suppress(psutil.NoSuchProcess):
+    if process.poll() is None:  # else its number may be another's by now
         root = psutil.Process(process.pid)
         for member in (*root.children(recursive=True), root):
             with contextlib.suppress(psutil.NoSuchProcess):
