@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -291,6 +292,48 @@ with sandbox.sandboxed([sys.executable, "-c", "import time; time.sleep(600)"], L
     with contextlib.suppress(psutil.NoSuchProcess):
         first.wait(timeout=20)
     assert not first.is_running() or first.status() == psutil.STATUS_ZOMBIE
+
+
+def test_it_ends_with_the_parent_even_before_it_began():
+    """Until bubblewrap is ready, no signal tells it of its parent's death (its issue 633)."""
+    mark = f"early-{os.getpid()}"
+    code = f"""
+import os, subprocess, sys, time
+from convnetlab.grading import sandbox
+from convnetlab.grading.records import Limits
+sandbox.file_arguments(Limits(), 0)  # what it looks up once
+for delay in range(15):
+    reads, writes = os.pipe()
+    worker = os.fork()
+    if not worker:
+        start = subprocess.Popen.__init__
+        def tell(*arguments, **options):
+            start(*arguments, **options)
+            os.write(writes, b"!")
+        subprocess.Popen.__init__ = tell
+        command = [sys.executable, "-c", "import time; time.sleep(600)", {mark!r}]
+        with sandbox.sandboxed(command, Limits(), {{}}) as box:
+            box.process.wait()
+    os.read(reads, 1)
+    time.sleep(delay / 750)
+    os.kill(worker, 9)
+    os.waitpid(worker, 0)
+    os.close(reads)
+    os.close(writes)
+"""
+    path = str(Path(sandbox.__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    end = time.monotonic() + 10
+    while left := [
+        p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or [])
+    ]:
+        if time.monotonic() > end:
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            pytest.fail(f"{len(left)} processes are left")
+        time.sleep(0.05)
 
 
 def test_root_is_not_needed(root):

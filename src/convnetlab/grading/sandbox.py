@@ -54,6 +54,7 @@ SYSTEM = (
     *("/bin", "/lib", "/lib32", "/lib64"),
     *("/etc/alternatives", "/etc/fonts", "/etc/ld.so.cache", "/etc/localtime"),
 )
+WAIT = 'read -r go && exec "$@" </dev/null'
 SMALL, SIDE = 2**20, 64 * 2**20  # bytes: for sockets; for /tmp and /dev/shm
 OPEN_FILES = 256
 CPU_SECONDS = 3600
@@ -154,7 +155,7 @@ def sandboxed(
             command_line(command, limits, *files),
             env=environment(),  # the first process's can be read within, whatever is unset
             pass_fds=files,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -162,6 +163,7 @@ def sandboxed(
         for descriptor in files:
             os.close(descriptor)
     box = Sandbox(process, first_process(process))
+    let_go(process)
     try:
         yield box
     finally:
@@ -187,10 +189,22 @@ def first_process(process: subprocess.Popen[bytes]) -> int:
         with contextlib.suppress(psutil.NoSuchProcess, OSError):
             for member in psutil.Process(process.pid).children(recursive=True):
                 found = numbers(member.pid)
-                if len(found) == depth and found[-1] == 1:
+                if len(found) == depth and found[-1] == 1 and member.children():
                     return member.pid
         time.sleep(0.005)
     return 0
+
+
+def let_go(process: subprocess.Popen[bytes]) -> None:
+    """Tell the command in the sandbox, which waits for it, to begin.
+
+    While bubblewrap sets things up it does not yet end with its parent. If the parent is killed
+    meanwhile, this word never comes, and the command ends instead of waiting for nobody.
+    """
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(b"go\n")
+    process.stdin = None  # so that `communicate` leaves it alone
 
 
 def numbers(process: int) -> list[int]:
@@ -226,7 +240,7 @@ def command_line(
         *("--seccomp", str(syscalls), "--"),
         *("prlimit", f"--nproc={limits.processes}", f"--fsize={limits.disk}", "--core=0"),
         *(f"--nofile={OPEN_FILES}", f"--cpu={CPU_SECONDS}", f"--data={address_space(limits)}"),
-        *("--", *command),
+        *("--", "sh", "-c", WAIT, "sh", *command),
     ]
     if os.geteuid() != 0:
         return ["bwrap", *files, *apart]
