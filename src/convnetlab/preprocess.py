@@ -8,9 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
 
 from convnetlab.datasets import Dataset, hold_out
 from convnetlab.errors import LabError
@@ -166,6 +163,8 @@ def learning_parts(
         held_out = hold_out(labels[learn], share, seed)
         parts = np.delete(learn, held_out), learn[held_out]
         return shuffled(parts[0], seed), shuffled(parts[1], seed)
+    from sklearn.model_selection import train_test_split
+
     train, validation = train_test_split(
         learn, test_size=share, stratify=labels[learn], random_state=seed
     )
@@ -198,6 +197,8 @@ def stratified_subset(labels: NDArray[np.int64], size: int, seed: int) -> NDArra
     # What is left over must have room for every class; else it is no subset worth taking.
     if size > len(labels) - len(classes) or size < len(classes) or counts.min() < 2:
         return everything
+    from sklearn.model_selection import train_test_split
+
     chosen, _ = train_test_split(everything, train_size=size, stratify=labels, random_state=seed)
     return np.sort(chosen)
 
@@ -226,6 +227,10 @@ def baseline(dataset: Dataset, split: pd.DataFrame, seed: int) -> Baseline:
     It learns from the first 10,000 training pictures at most, in 30 rounds at most: a few
     seconds. The test predictions are made here and scored in stage 4, with everybody else's.
     """
+    # It takes a second or more, which most users of this module need not wait for.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     train, labels = (column[:BASELINE_IMAGES] for column in part_of(split, "train"))
     validation, validation_labels = part_of(split, "validation")
     test, _ = part_of(split, "test")

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -67,7 +68,10 @@ def test_nothing_of_the_repository_and_of_people_is_there(kernel, root, tmp_path
         *("/etc/passwd", "/etc/shadow", "/root/.bashrc", "/home", "/var", "/run", "/sys", "/mnt"),
         *("/proc/kcore", Path.home() / ".ssh", notebooks_folder() / "hidden_tests.py"),
     ]
-    code = "tell([refused(lambda: os.listdir(p) if os.path.isdir(p) else open(p, 'rb').read(1)) for p in {}])"
+    code = """
+look = lambda place: os.listdir(place) if os.path.isdir(place) else open(place, "rb").read(1)
+tell([refused(look, place) for place in {}])
+"""
     found = ask(kernel, code.format([str(place) for place in places]))
     errors = {"FileNotFoundError", "PermissionError"}
     assert not [(p, f) for p, f in zip(places, found, strict=True) if f not in errors]
@@ -79,7 +83,8 @@ def test_the_package_is_there_without_grading(kernel):
         """
 import convnetlab, importlib.util
 from convnetlab import datasets, preprocess
-tell([sorted(os.listdir(convnetlab.__path__[0] + "/grading")), len(datasets.load("mnist").test_labels),
+folder = convnetlab.__path__[0] + "/grading"
+tell([os.listdir(folder), len(datasets.load("mnist").test_labels),
       importlib.util.find_spec("convnetlab.grading.execution") is None])
 """,
     )
@@ -107,7 +112,8 @@ def test_only_small_folders_in_memory_can_be_written_to(kernel, root):
 
 
 def test_no_way_out_by_links(kernel):
-    code = "os.symlink({0!r}, 'link'); tell([refused(open, 'link'), refused(os.link, '/usr/bin/env', 'hard')])"
+    code = "os.symlink({0!r}, 'link')\n"
+    code += "tell([refused(open, 'link'), refused(os.link, '/usr/bin/env', 'hard')])"
     assert ask(kernel, code.format(str(notebooks_folder() / "01_load_preprocess.ipynb"))) == [
         "FileNotFoundError",
         "OSError",
@@ -155,7 +161,8 @@ def test_its_user_is_nobody_of_importance(kernel):
     )
     told = ask(
         kernel,
-        "tell([os.system(c + ' 2>/dev/null') for c in ('unshare -U true', 'mount -t tmpfs x /tmp')])",
+        "commands = 'unshare -U true', 'mount -t tmpfs x /tmp'\n"
+        "tell([os.system(command + ' 2>/dev/null') for command in commands])",
     )
     assert all(told)
 
@@ -166,7 +173,8 @@ def test_memory_that_belongs_to_no_process_cannot_be_had(kernel):
         """
 import ctypes
 c = ctypes.CDLL(None, use_errno=True)
-tell([refused(os.memfd_create, "x"), c.shmget(0, 4096, 0o1600), c.msgget(0, 0o1600), c.semget(0, 1, 0o1600)])
+tell([refused(os.memfd_create, "x"), c.shmget(0, 4096, 0o1600),
+      c.msgget(0, 0o1600), c.semget(0, 1, 0o1600)])
 """,
     )
     assert told == ["PermissionError", -1, -1, -1]
@@ -245,9 +253,19 @@ except OSError:
 
 def test_the_kernels_own_limit_stops_a_fork_bomb():
     """Even if nobody watches: the limit of a user's processes holds, and for this sandbox alone."""
-    code = "import os\nn = 0\ntry:\n    while n < 500:\n        if not os.fork(): os.read(0, 1); os._exit(0)\n"
-    code = code.replace("os.read(0, 1)", "__import__('time').sleep(1)")
-    code += "        n += 1\nexcept OSError:\n    pass\nos.write(2, b'%d' % n)"
+    code = """
+import os, time
+count = 0
+try:
+    while count < 500:
+        if not os.fork():
+            time.sleep(1)
+            os._exit(0)
+        count += 1
+except OSError:
+    pass
+os.write(2, b"%d" % count)
+"""
     for _ in range(2):
         with sandbox.sandboxed([sys.executable, "-c", code], LIMITS, {}) as box:
             said = box.process.communicate(timeout=60)[1]
@@ -276,6 +294,48 @@ with sandbox.sandboxed([sys.executable, "-c", "import time; time.sleep(600)"], L
     assert not first.is_running() or first.status() == psutil.STATUS_ZOMBIE
 
 
+def test_it_ends_with_the_parent_even_before_it_began():
+    """Until bubblewrap is ready, no signal tells it of its parent's death (its issue 633)."""
+    mark = f"early-{os.getpid()}"
+    code = f"""
+import os, subprocess, sys, time
+from convnetlab.grading import sandbox
+from convnetlab.grading.records import Limits
+sandbox.file_arguments(Limits(), 0)  # what it looks up once
+for delay in range(15):
+    reads, writes = os.pipe()
+    worker = os.fork()
+    if not worker:
+        start = subprocess.Popen.__init__
+        def tell(*arguments, **options):
+            start(*arguments, **options)
+            os.write(writes, b"!")
+        subprocess.Popen.__init__ = tell
+        command = [sys.executable, "-c", "import time; time.sleep(600)", {mark!r}]
+        with sandbox.sandboxed(command, Limits(), {{}}) as box:
+            box.process.wait()
+    os.read(reads, 1)
+    time.sleep(delay / 750)
+    os.kill(worker, 9)
+    os.waitpid(worker, 0)
+    os.close(reads)
+    os.close(writes)
+"""
+    path = str(Path(sandbox.__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    end = time.monotonic() + 10
+    while left := [
+        p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or [])
+    ]:
+        if time.monotonic() > end:
+            for process in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            pytest.fail(f"{len(left)} processes are left")
+        time.sleep(0.05)
+
+
 def test_root_is_not_needed(root):
     """As a user without rights, from a place where root's interpreter can be reached."""
     code = """
@@ -286,14 +346,16 @@ from convnetlab.grading.execution import execute
 from convnetlab.grading.records import Limits
 from convnetlab.grading.slices import needed
 sandbox.check_available()
-bomb = "import os\\nn = 0\\ntry:\\n    while n < 200:\\n        if not os.fork(): os._exit(os.system('sleep 5'))\\n"
+bomb = "import os\\nn = 0\\ntry:\\n    while n < 200:\\n        if not os.fork():\\n"
+bomb += "            os._exit(os.system('sleep 5'))\\n"
 bomb += "        n += 1\\nexcept OSError:\\n    pass\\nopen('x', 'w').write('1')\\nassert n < 60, n"
 cells = [new_code_cell(bomb, id="one"), new_code_cell("import convnetlab.kernels", id="two")]
 for cell in cells:
     cell.metadata["nbgrader"] = {"solution": True}
 notebook = new_notebook(cells=cells)
 done = execute(notebook, needed(notebook), [], Limits(20, processes=60))
-print(json.dumps([os.getuid(), {name: run.status for name, run in done.cells.items()}, done.memory]))
+statuses = {name: run.status for name, run in done.cells.items()}
+print(json.dumps([os.getuid(), statuses, done.memory]))
 """
     environment = {**os.environ, "PYTHONPATH": str(root / "src"), "HOME": "/tmp"}
     environment["MPLCONFIGDIR"] = "/tmp/convnetlab-nobody-fonts"
@@ -325,8 +387,10 @@ def unprivileged(root):
 
 @pytest.mark.parametrize(
     ("said", "is_fine"),
-    [("bubblewrap 0.8.0", True), ("bubblewrap 0.11.0\n", True), ("bubblewrap 1.0", True)]
-    + [("bubblewrap 0.6.2", False), ("", False)],
+    [
+        *(("bubblewrap 0.8.0", True), ("bubblewrap 0.11.0\n", True), ("bubblewrap 1.0", True)),
+        *(("bubblewrap 0.6.2", False), ("", False)),
+    ],
 )
 def test_an_old_bubblewrap_is_refused(said, is_fine):
     if is_fine:

@@ -5,7 +5,7 @@ interpreter, this package and the data, all read-only; it has no network, no pro
 no user but one without rights; and all that it can write to are file systems in memory, of a
 fixed size, which end with it. The parent speaks to it through sockets that lie in there, too.
 
-A sandbox is only as strong as the kernel of the machine; see `docs` for what is not promised.
+A sandbox is only as strong as the kernel of the machine: a flaw in Linux may let a student out.
 """
 
 import compileall
@@ -54,6 +54,7 @@ SYSTEM = (
     *("/bin", "/lib", "/lib32", "/lib64"),
     *("/etc/alternatives", "/etc/fonts", "/etc/ld.so.cache", "/etc/localtime"),
 )
+WAIT = 'read -r go && exec "$@" </dev/null'
 SMALL, SIDE = 2**20, 64 * 2**20  # bytes: for sockets; for /tmp and /dev/shm
 OPEN_FILES = 256
 CPU_SECONDS = 3600
@@ -89,7 +90,8 @@ def check_available() -> None:
     if code := box.process.returncode:
         raise LabError(
             f"The sandbox cannot be set up here: {said or code}. The system may forbid user "
-            f"namespaces (an administrator can allow them for bwrap). {INSTEAD}"
+            "namespaces; on Ubuntu `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0` "
+            f"allows them until it restarts. {INSTEAD}"
         )
 
 
@@ -153,7 +155,7 @@ def sandboxed(
             command_line(command, limits, *files),
             env=environment(),  # the first process's can be read within, whatever is unset
             pass_fds=files,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -161,6 +163,7 @@ def sandboxed(
         for descriptor in files:
             os.close(descriptor)
     box = Sandbox(process, first_process(process))
+    let_go(process)
     try:
         yield box
     finally:
@@ -186,10 +189,22 @@ def first_process(process: subprocess.Popen[bytes]) -> int:
         with contextlib.suppress(psutil.NoSuchProcess, OSError):
             for member in psutil.Process(process.pid).children(recursive=True):
                 found = numbers(member.pid)
-                if len(found) == depth and found[-1] == 1:
+                if len(found) == depth and found[-1] == 1 and member.children():
                     return member.pid
         time.sleep(0.005)
     return 0
+
+
+def let_go(process: subprocess.Popen[bytes]) -> None:
+    """Tell the command in the sandbox, which waits for it, to begin.
+
+    While bubblewrap sets things up it does not yet end with its parent. If the parent is killed
+    meanwhile, this word never comes, and the command ends instead of waiting for nobody.
+    """
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(b"go\n")
+    process.stdin = None  # so that `communicate` leaves it alone
 
 
 def numbers(process: int) -> list[int]:
@@ -225,7 +240,7 @@ def command_line(
         *("--seccomp", str(syscalls), "--"),
         *("prlimit", f"--nproc={limits.processes}", f"--fsize={limits.disk}", "--core=0"),
         *(f"--nofile={OPEN_FILES}", f"--cpu={CPU_SECONDS}", f"--data={address_space(limits)}"),
-        *("--", *command),
+        *("--", "sh", "-c", WAIT, "sh", *command),
     ]
     if os.geteuid() != 0:
         return ["bwrap", *files, *apart]
@@ -362,7 +377,7 @@ def settings() -> dict[str, str]:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a process and all that it started, and wait for it."""
-    with contextlib.suppress(psutil.NoSuchProcess):
+    if process.poll() is None:  # else its number may be another's by now
         root = psutil.Process(process.pid)
         for member in (*root.children(recursive=True), root):
             with contextlib.suppress(psutil.NoSuchProcess):
