@@ -8,6 +8,7 @@ import html
 import http.server
 import json
 import re
+import sys
 import threading
 import zipfile
 from typing import ClassVar
