@@ -76,7 +76,7 @@ def local(workers: int) -> Iterator[Any]:
                 threads_per_worker=1,
                 memory_limit=None,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
             )
         with cluster, Client(cluster) as client:

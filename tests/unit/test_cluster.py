@@ -26,7 +26,7 @@ cloudpickle.register_pickle_by_value(made_up)  # the workers do not have the tes
 def inside():
     """A cluster without processes or workers, for what needs none."""
     with LocalCluster(
-        n_workers=0, processes=False, threads_per_worker=1, dashboard_address=None
+        n_workers=0, processes=False, threads_per_worker=1, dashboard_address="127.0.0.1:0"
     ) as found:
         yield found
 
