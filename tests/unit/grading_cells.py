@@ -42,11 +42,13 @@ def carry_out(*exercises, limits=LIMITS, sandbox=True):
     probes = [
         Probe(f"{name}-check", name, tuple(asked)) for name, _, _, asked in exercises if asked
     ]
+    others = set(psutil.Process().children(recursive=True))  # of tests before this one
     done = execute(notebook, needed(notebook), probes, limits, sandbox)
     for name in ("before", "before-check", "after", "after-check"):
         assert done.cells[name].status == "ok", (name, done.cells, done.remarks)
     assert done.answers["before-check"] == done.answers["after-check"] == [4, 10]
-    assert not [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    left = set(psutil.Process().children(recursive=True)) - others
+    assert not [child.cmdline() for child in left]
     return done
 
 
