@@ -298,7 +298,12 @@ def sweep(
     show_default=True,
     help="Grade by the release that a notebook is of, or all by the newest.",
 )
-@click.option("--only", default="", metavar="EXERCISE", help="Grade one exercise again, alone.")
+@click.option(
+    "--only",
+    default="",
+    metavar="EXERCISE",
+    help="Grade one exercise again, alone; who has no grades yet is graded whole.",
+)
 @click.option("--every-cell", is_flag=True, help="Execute also what no exercise needs.")
 @click.option(
     "--no-sandbox", is_flag=True, help="For notebooks that you trust: they may do all you may."

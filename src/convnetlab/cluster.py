@@ -41,8 +41,19 @@ def connected(workers: int | None, scheduler: str | None, jobs: int) -> Iterator
         jobs: how many there are to do; more workers are not started.
 
     Raises:
-        LabError: both are given, `workers` is less than 1, the scheduler cannot be reached, has no
-            workers, or has some with another version of the lab.
+        LabError: see `check`; or the scheduler cannot be reached, has no workers, or has some with
+            another version of the lab.
+    """
+    check(workers, scheduler)
+    with remote(scheduler) if scheduler else local(min(workers or room(), jobs)) as client:
+        yield client
+
+
+def check(workers: int | None, scheduler: str | None) -> None:
+    """Check what a user said of where jobs are done.
+
+    Raises:
+        LabError: both are given, or `workers` is less than 1.
     """
     if scheduler and workers is not None:
         raise LabError(
@@ -51,8 +62,6 @@ def connected(workers: int | None, scheduler: str | None, jobs: int) -> Iterator
         )
     if workers is not None and workers < 1:
         raise LabError(f"--workers is {workers}; it must be 1 or more.")
-    with remote(scheduler) if scheduler else local(min(workers or room(), jobs)) as client:
-        yield client
 
 
 def room() -> int:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -127,12 +128,30 @@ def test_what_comes_out(graded):
     assert "Three is odd" in feedback
 
 
+def inputs_of(source, submissions, student, seed):
+    """The hidden inputs of `double` that a submission gets, by group."""
+    handed_in = (submissions / student / "01_numbers.ipynb").read_bytes()
+    prepared = grading.marking.prepare(grading.load(source), "01_numbers", handed_in, seed, student)
+    return prepared.inputs["double"]
+
+
+def test_another_answer_gets_other_inputs_and_the_same_gets_the_same(source, tmp_path):
+    hand_in(source, tmp_path / "ada", **SOLUTIONS)
+    first = inputs_of(source, tmp_path, "ada", "seed")
+    assert inputs_of(source, tmp_path, "ada", "seed") == first
+    assert inputs_of(source, tmp_path, "ada", "other seed") != first
+    hand_in(source, tmp_path / "bob", **SOLUTIONS)
+    assert inputs_of(source, tmp_path, "bob", "seed") != first
+    knows = f"def double(x):\n    return {{{first['positive numbers'][0][0]}: 4}}[x]"
+    hand_in(source, tmp_path / "again" / "ada", **SOLUTIONS | {"double": knows})
+    assert inputs_of(source, tmp_path / "again", "ada", "seed") != first
+
+
 def test_hidden_inputs_are_given_away_nowhere(graded, source):
     place, _ = graded
     grades = place / "grades"
-    kept = grading.load(source)
     seed = (grades / "seed.txt").read_text().strip()
-    drawn = grading.marking.hidden.draw(kept.exercises["double"], seed, "half", "double")
+    drawn = inputs_of(source, place / "submissions", "half", seed)
     numbers = {abs(call[0]) for group in drawn.values() for call in group if abs(call[0]) > 99}
     assert numbers
     shown = (grades / "feedback" / "half.html").read_text() + json.dumps(
@@ -279,6 +298,45 @@ def test_who_was_graded_before_an_interruption_is_not_graded_again(source, sched
     assert all(found == FULL for found in points(tmp_path / "grades").values())
 
 
+def test_a_conclusion_that_alone_has_changed_is_taken_over(two, scheduler, tmp_path):
+    mine, _, grades = two
+    hand_in(mine, tmp_path / "again" / "ada", **SOLUTIONS | {"why": "For another reason."})
+    told = run(tmp_path / "again", grades, mine, None, scheduler)
+    assert "1 of them need no execution" in told[0]
+    executed = (grades / "autograded" / "ada" / "convnetlab" / "02_words.ipynb").read_text()
+    for shown in (executed, (grades / "feedback" / "ada.html").read_text()):
+        assert "For another reason." in shown and "Because it is so." not in shown
+    result = store.load(grades, "ada").result.notebooks
+    assert (
+        '"name": "stdout"' in result[0].executed.replace("'", '"') and points(grades)["ada"] == FULL
+    )
+
+
+def test_who_has_left_is_said_and_stays_in_the_tables(two, scheduler):
+    mine, submissions, grades = two
+    shutil.rmtree(submissions / "bob")
+    told = run(submissions, grades, mine, None, scheduler)
+    assert "not among these submissions, and still in the tables: bob" in told[-1]
+    assert rows(grades).keys() == {"ada", "bob"}
+    assert "still in the tables: bob" in (grades / "report.html").read_text()
+
+
+def test_a_source_without_hidden_tests_is_said(two, scheduler, tmp_path):
+    mine, submissions, _ = two
+    (mine / "hidden_tests.py").unlink()
+    told = run(submissions, tmp_path / "other", mine, None, scheduler)
+    assert any("no hidden_tests.py" in line for line in told)
+
+
+def test_the_grades_of_other_notebooks_are_not_touched(two, tmp_path):
+    mine, submissions, grades = two
+    (mine / "02_words.ipynb").rename(mine / "02_text.ipynb")
+    before = files(grades)
+    with pytest.raises(LabError, match="grades of other notebooks"):
+        run(submissions, grades, mine)
+    assert files(grades) == before
+
+
 def test_a_late_submission_and_a_second_attempt_are_added(two, scheduler, tmp_path):
     mine, _, grades = two
     later = tmp_path / "later"
@@ -311,11 +369,16 @@ def test_what_is_refused_before_anything_is_written(source, tmp_path):
         (submissions, out, lost): "tests 'tripel'",
         (tmp_path / "nowhere", out, source): "nowhere",
         (tmp_path / "empty", out, source): "empty",
+        (submissions, submissions / "grades", source): "lies in",
+        (submissions, submissions, source): "lies in",
     }.items():
         with pytest.raises(LabError, match=words):
             grade(*arguments, Settings(QUICK))
         assert not out.exists()
     assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
+    with pytest.raises(LabError, match="--workers is 0"):
+        grade(submissions, out, source, Settings(QUICK), workers=0)
+    assert not out.exists() and [path.name for path in submissions.iterdir()] == ["ada"]
 
 
 def test_two_gradings_into_one_folder_keep_out_of_each_others_way(two):
@@ -326,5 +389,8 @@ def test_two_gradings_into_one_folder_keep_out_of_each_others_way(two):
 
 def test_without_the_sandbox(source, scheduler, tmp_path):
     hand_in(source, tmp_path / "submissions" / "ada", **SOLUTIONS)
-    run(tmp_path / "submissions", tmp_path / "out", source, None, scheduler, is_shut_in=False)
+    told = run(
+        tmp_path / "submissions", tmp_path / "out", source, None, scheduler, is_shut_in=False
+    )
+    assert "no sandbox" in told[0]
     assert points(tmp_path / "out") == {"ada": FULL}

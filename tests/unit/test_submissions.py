@@ -1,7 +1,9 @@
 """Collecting: every layout that instructors get, and every trick in one."""
 
+import hashlib
 import io
 import os
+import re
 import stat
 import struct
 import tarfile
@@ -53,8 +55,17 @@ def said(submission, suspicious=None):
     return " ".join(r.text for r in submission.remarks if suspicious in (None, r.suspicious))
 
 
-EXPECTED = {"Ada_Lovelace": CLASS["Ada Lovelace"], "José_Ñandú": CLASS["José Ñandú"]}
-EXPECTED["王小明"] = CLASS["王小明"]
+def hashed(name, original):
+    """The name of a student whose folder's name had to be changed, or is there twice."""
+    return f"{name}-{hashlib.sha256(original.encode()).hexdigest()[:4]}"
+
+
+FOLDERS = [hashed("Ada_Lovelace", "Ada Lovelace"), hashed("José_Ñandú", "José Ñandú"), "王小明"]
+STUDENTS = {
+    **dict.fromkeys(("folders", "zips", "nbgrader"), FOLDERS),
+    "moodle": ["Ada_Lovelace_1234567", "José_Ñandú_1234568", "王小明_1234569"],
+    "canvas": ["adalovelace_1234567", "joséñandú_1234568", "王小明_1234569"],
+}
 
 
 @pytest.mark.parametrize("layout", made_up_submissions.LAYOUTS)
@@ -62,14 +73,14 @@ def test_every_layout_is_found(tmp_path, layout):
     made_up_submissions.write(tmp_path / "class", CLASS, layout)
     collected = found(tmp_path / "class")
     assert not any(each.remarks for each in collected.values())
-    if layout == "canvas":
-        names = ["adalovelace", "joséñandú", "王小明"]
-        assert [dict(collected[name].notebooks) for name in names] == list(CLASS.values())
-        assert [collected[name].canvas for name in names] == ["1234567", "1234568", "1234569"]
-        return
-    assert {name: dict(each.notebooks) for name, each in collected.items()} == EXPECTED
-    assert collected["Ada_Lovelace"].full_name == "Ada Lovelace"
-    assert collected["Ada_Lovelace"].moodle == ("1234567" if layout == "moodle" else "")
+    expected = dict(zip(STUDENTS[layout], CLASS.values(), strict=True))
+    assert {name: dict(each.notebooks) for name, each in collected.items()} == expected
+    numbers = ["1234567", "1234568", "1234569"]
+    for system in ("moodle", "canvas"):
+        given = [getattr(collected[name], system) for name in expected]
+        assert given == (numbers if layout == system else ["", "", ""])
+    if layout != "canvas":
+        assert [collected[name].full_name for name in expected] == list(CLASS)
 
 
 @pytest.mark.parametrize("wrapper", ["", "submissions/", "download/submissions/"])
@@ -94,8 +105,12 @@ def test_layouts_are_mixed_in_one_folder(tmp_path):
         made_up_submissions.write(tmp_path, {name: {ONE: name.encode()}}, layout)
     download = {"Max_77_assignsubmission_file_/01_load_preprocess.ipynb": b"Max"}
     put(tmp_path, {"CS101-lab 3-998877.zip": zipped(download)})
-    expected = {name: {ONE: name.encode()} for name in ("Fay", "Zoe", "Mia", "Nia", "Max")}
-    assert contents(tmp_path) == {**expected, "cem": {ONE: b"Cem"}}
+    names = ("Fay", "Zoe", "Mia_1234567", "Nia", "Max_77", "Cem_1234567")
+    expected = {name: {ONE: name.partition("_")[0].encode()} for name in names}
+    assert contents(tmp_path) == {
+        ("cem_1234567" if name == "Cem_1234567" else name): files
+        for name, files in expected.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -137,7 +152,7 @@ def test_one_students_zip_is_no_class(tmp_path):
     expected = {ONE: b"1", TWO: b"2"}
     assert contents(put(tmp_path, {"ada.zip": zipped(work)})) == {"ada": expected}
     work["Eve_5_assignsubmission_file_/note.txt"] = b"x"
-    assert contents(put(tmp_path, {"ada.zip": zipped(work)})) == {"Eve": {}, "ada": expected}
+    assert contents(put(tmp_path, {"ada.zip": zipped(work)})) == {"Eve_5": {}, "ada": expected}
 
 
 def test_moodle_downloads_nested_flat_translated_and_written(tmp_path):
@@ -173,10 +188,10 @@ def test_canvas_files_belong_together_and_late_ones_are_said(tmp_path):
         },
     )
     collected = found(tmp_path)
-    assert collected["lovelaceada"].notebooks == {ONE: b"second", TWO: b"two"}
-    assert "handed in late" in said(collected["lovelaceada"])
-    assert collected["hopper"].notebooks == {ONE: b"new"}
-    assert "late" not in said(collected["hopper"]).replace("the latest count", "")
+    assert collected["lovelaceada_45"].notebooks == {ONE: b"second", TWO: b"two"}
+    assert "handed in late" in said(collected["lovelaceada_45"])
+    assert collected["hopper_46"].notebooks == {ONE: b"new"}
+    assert "late" not in said(collected["hopper_46"]).replace("the latest count", "")
 
 
 def test_a_number_in_a_name_is_no_canvas_download(tmp_path):
@@ -330,7 +345,20 @@ def test_names_that_collapse_are_told_apart(tmp_path):
     names = list(found(tmp_path))
     assert len(names) == 5
     assert len({unicodedata.normalize("NFC", name).casefold() for name in names}) == 5
-    assert {"ADA", "Ada-2", "ada-3", "José", "José-2"} == set(names)
+    # Sorted, "ADA" is the first of its three, and the twin comes before "José".
+    assert set(names) == {
+        *("ADA", hashed("Ada", "Ada"), hashed("ada", "ada")),
+        *("José", hashed("José", "José")),
+    }
+
+
+def test_a_student_has_the_same_name_whoever_else_is_in_the_download(tmp_path):
+    names = ("a b", "a_b", "Ada L_8_assignsubmission_file_", "Ada L_9_assignsubmission_file_")
+    alone = []
+    for number, name in enumerate(names):
+        alone += found(put(tmp_path / str(number), {f"{name}/{ONE}.ipynb": b"1"}))
+    together = found(put(tmp_path / "all", {f"{name}/{ONE}.ipynb": b"1" for name in names}))
+    assert len(set(alone)) == 4 and set(together) == set(alone)
 
 
 def test_namesakes_in_moodle_get_their_numbers(tmp_path):
@@ -396,7 +424,8 @@ def with_flag(data, flag):
 
 def test_a_name_that_is_no_text_is_read(tmp_path):
     put(tmp_path, {f"{os.fsdecode(b'ad' + bytes([255, 254]) + b'a')}/{ONE}.ipynb": b"1"})
-    assert contents(tmp_path) == {"ad--a": {ONE: b"1"}}
+    (name,) = contents(tmp_path)
+    assert re.fullmatch("ad--a-[0-9a-f]{4}", name)
 
 
 # Nothing to be found
@@ -713,14 +742,14 @@ def test_nobody_hands_in_under_anothers_name(tmp_path, container):
     else:
         put(tmp_path / "ada", forged)
     collected = found(tmp_path)
-    assert collected["Bob_B"].notebooks == {ONE: b"bob"}
-    assert "files under this student's name lie in ada" in said(collected["Bob_B"], True)
+    assert collected["Bob_B_7"].notebooks == {ONE: b"bob"}
+    assert "files under this student's name lie in ada" in said(collected["Bob_B_7"], True)
 
 
 def test_a_moodle_folders_content_is_its_owners_whatever_it_is_called(tmp_path):
     path = f"Ada_6_assignsubmission_file_/Bob B_7_assignsubmission_file_/{ONE}.ipynb"
     put(tmp_path, {path: b"1"})
-    assert contents(tmp_path) == {"Ada": {ONE: b"1"}}
+    assert contents(tmp_path) == {"Ada_6": {ONE: b"1"}}
 
 
 def test_remarks_are_no_flood(tmp_path):

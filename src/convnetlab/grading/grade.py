@@ -19,6 +19,7 @@ from convnetlab.errors import LabError
 from convnetlab.grading import (
     feedback,
     gradebook,
+    hidden,
     marking,
     reference,
     report,
@@ -37,7 +38,13 @@ from convnetlab.grading.records import (
     Result,
     Submission,
 )
-from convnetlab.handoff import unless_foreign, write_atomically, write_json
+from convnetlab.handoff import (
+    not_written,
+    read_json,
+    unless_foreign,
+    write_atomically,
+    write_json,
+)
 
 Say = Callable[[str], object]
 
@@ -107,20 +114,26 @@ def grade(
         LabError: something is refused, before anything is executed; or some students could not be
             graded (all others are, then).
     """
+    cluster.check(workers, scheduler)
     if settings.is_shut_in:
         sandbox.check_available()
+    else:
+        say("There is no sandbox: what is executed now may do all that you may.")
+    refuse_within(folder, out)
     newest = load(source)
     refuse_unknown(settings.only, newest)
     ids = {name: submissions.cell_ids(it) for name, it in newest.notebooks.items()}
     found, left_aside = submissions.collect(folder, list(newest.notebooks), ids)
-    unless_foreign(out, MARKER)
-    if not (out / MARKER).is_file():
-        _ = newest.exercises  # are refused now, if at all
-        write_json(out / MARKER, {"made_by": "convnetlab"})
-        out.chmod(0o700)
+    prepare_folder(out, newest)
     with alone(out):
         failed, about = grade_all(found, out, newest, settings, workers, scheduler, say)
-        aside = [*left_aside, *(f"{name}: not graded: {why}" for name, why in failed.items())]
+        aside = [
+            *left_aside,
+            *(f"{name}: not graded: {why}" for name, why in failed.items()),
+            *lacking(newest, out, {submission.student for submission in found}, settings),
+        ]
+        for line in aside:
+            say(line)
         page = write_all(out, newest, found, replace(about, left_aside=aside))
     if failed:
         names = ", ".join(sorted(failed))
@@ -129,6 +142,58 @@ def grade(
             "same command tries these again."
         )
     return page
+
+
+def refuse_within(folder: Path, out: Path) -> None:
+    """Refuse to write among the submissions, where grades would be taken for one.
+
+    Raises:
+        LabError: `out` is the submissions' folder, or lies in it.
+    """
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise LabError(f"--out {out} lies in {folder}, the submissions. Choose a folder elsewhere.")
+
+
+def prepare_folder(out: Path, assignment: Assignment) -> None:
+    """Make the folder of the grades, for nobody else to look into, if it is not there.
+
+    Raises:
+        LabError: it is somebody else's, has the grades of other notebooks, or cannot be written;
+            or the hidden tests are broken.
+    """
+    unless_foreign(out, MARKER)
+    names = list(assignment.notebooks)
+    if not (out / MARKER).is_file():
+        _ = assignment.exercises  # are refused now, if at all
+        write_json(out / MARKER, {"made_by": "convnetlab", "notebooks": names})
+        out.chmod(0o700)
+    there = read_json(out / MARKER).get("notebooks")
+    if there != names:
+        raise LabError(
+            f"{out} has grades of other notebooks ({', '.join(there or ['unknown'])}) than "
+            f"{', '.join(names)}. Choose another folder for --out."
+        )
+
+
+def lacking(
+    assignment: Assignment, out: Path, handed_in: set[str], settings: Settings
+) -> list[str]:
+    """Return in sentences what an instructor may miss: hidden tests, the sandbox, students."""
+    told = []
+    if not (assignment.folder / hidden.FILE).is_file():
+        told.append(
+            f"There is no {hidden.FILE} beside the source: the checks in the notebooks decide, and "
+            "a student's program can make them pass."
+        )
+    if not settings.is_shut_in:
+        told.append("Graded without the sandbox.")
+    gone = [name for name in store.students(out) if name not in handed_in]
+    if gone:
+        told.append(
+            f"Graded earlier, not among these submissions, and still in the tables: "
+            f"{', '.join(gone)}."
+        )
+    return told
 
 
 def refuse_unknown(exercise: str, assignment: Assignment) -> None:
@@ -154,7 +219,11 @@ def alone(out: Path) -> Iterator[None]:
         return
     import fcntl
 
-    with (out / LOCK).open("w") as lock:
+    try:
+        lock = (out / LOCK).open("w")
+    except OSError as error:
+        raise not_written(out / LOCK, error) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -324,7 +393,7 @@ def plan(
     if not prepared.task.sources:
         ready = marking.idle(prepared.task)
     elif kept and not is_meant and kept.executions.get(name, ("",))[0] == execution_key:
-        ready = kept.executions[name][1]
+        ready = marking.again(prepared.task, kept.executions[name][1])
     return Plan(assignment, key, prepared, ready, remarks)
 
 

@@ -70,7 +70,8 @@ def prepare(
         name: the notebook's.
         handed_in: the file's bytes; None if there is no such file.
         seed: the instructor's, private.
-        student: the student's name; another one gets other inputs.
+        student: the student's name. Another one gets other inputs, and so does another answer:
+            who has got hold of an answer's inputs has none of the next one's.
         every_cell: execute all of the instructor's cells, not only what the exercises need.
     """
     rebuilt = rebuild(assignment.notebooks[name], handed_in, name, assignment.stamp)
@@ -87,10 +88,12 @@ def prepare(
         needed = slices.needed(rebuilt.notebook, every_cell)
         sources = {cell: source for cell, source in needed.items() if cell not in left_out}
     inputs, probes = {}, []
+    code = hashlib.sha256(json.dumps(list(sources.items())).encode(errors="surrogatepass"))
+    whose = f"{student} {code.hexdigest()}"
     for question in answered:
         exercise = assignment.exercises.get(question.exercise)
         if exercise:
-            drawn = hidden.draw(exercise, seed, student, question.exercise)
+            drawn = hidden.draw(exercise, seed, whose, question.exercise)
             inputs[question.exercise] = drawn
             calls = hidden.calls(exercise, drawn)
             probes.append(Probe(question.check, exercise.name, calls))
@@ -117,6 +120,20 @@ def carry_out(tasks: Mapping[str, Task], limits: Limits, sandbox: bool) -> dict[
         )
         for name, task in tasks.items()
     }
+
+
+def again(task: Task, executed: Execution) -> Execution:
+    """Return an execution for a notebook in which nothing that was executed has changed.
+
+    What was written in its text cells may have.
+    """
+    notebook = nbformat.reads(task.notebook, as_version=4)
+    before = {cell.id: cell for cell in executed.notebook.cells if cell.cell_type == "code"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.id in before:
+            cell.outputs = before[cell.id].outputs
+            cell.execution_count = before[cell.id].execution_count
+    return replace(executed, notebook=notebook)
 
 
 def idle(task: Task) -> Execution:

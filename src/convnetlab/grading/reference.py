@@ -63,7 +63,12 @@ def pack(assignment: Assignment) -> bytes:
         stack.enter_context(environment(**settings, **smoke))
         for name, notebook in assignment.notebooks.items():
             where = {"metadata": {"path": place}}
-            client = NotebookClient(copy.deepcopy(notebook), timeout=SECONDS, resources=where)
+            client = NotebookClient(
+                copy.deepcopy(notebook),
+                timeout=SECONDS,
+                resources=where,
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            )
             try:
                 client.execute()
             except CellExecutionError as error:

@@ -1,6 +1,7 @@
 """Collecting what a class handed in, in whatever layout the instructor got it."""
 
 import contextlib
+import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -31,6 +32,7 @@ from convnetlab.student import key
 MOST_IN_CLASS = 100_000  # files in the archive of a whole class
 DEEPEST = 3  # an archive in an archive in an archive
 MOST_REMARKS = 8  # on a student's files
+HASH = 4  # hexadecimal digits behind a name that had to be changed
 LONGEST_ID = 120  # bytes; a file's name may have 255 on most systems
 
 MOODLE = re.compile(
@@ -512,17 +514,19 @@ def all_remarks(bundle: Bundle) -> list[Remark]:
 def student_names(bundles: Mapping[Owner, Bundle]) -> dict[Owner, str]:
     """Return a name for each student that no other has, whatever the case of letters.
 
-    Of those whose names are the same, Moodle's and Canvas's get their numbers, so that they have
-    the same name in the next download; the others are counted.
+    It is the same in the next download, whoever else is in it: Moodle's and Canvas's students have
+    their numbers in it, and a folder's name that had to be changed a few digits of its hash.
     """
-    plain = {owner: fit(bundle.name) for owner, bundle in bundles.items()}
-    times = Counter(name.casefold() for name in plain.values())
     names: dict[Owner, str] = {}
     taken: set[str] = set()
     for owner in sorted(bundles, key=lambda each: (each.system, each.key)):
-        name = plain[owner]
-        if times[name.casefold()] > 1 and owner.system != "name":
+        original = bundles[owner].name
+        name = fit(original)
+        if owner.system != "name":
             name = f"{name}_{owner.key}"
+        elif name != normal(original) or name.casefold() in taken:
+            digest = hashlib.sha256(original.encode("utf-8", "surrogatepass")).hexdigest()
+            name = f"{name}-{digest[:HASH]}"
         count, base = 1, name
         while name.casefold() in taken:
             count += 1
@@ -538,11 +542,16 @@ def fit(name: str) -> str:
     >>> fit("Ada Lovelace"), fit("../É. Ŝ/con"), fit("Con"), fit("..")
     ('Ada_Lovelace', 'É._Ŝ-con', 'student-Con', 'student')
     """
-    name = re.sub(r"\s+", "_", unicodedata.normalize("NFC", name).strip())
+    name = re.sub(r"\s+", "_", normal(name))
     signs = [sign if is_plain(sign) else "-" for sign in name if unicodedata.category(sign) != "Cf"]
     name = "".join(signs).encode()[:LONGEST_ID].decode(errors="ignore")
     name = name.lstrip(".-@_").rstrip(".-_ ") or "student"
     return f"student-{name}" if RESERVED.fullmatch(name) else name
+
+
+def normal(name: str) -> str:
+    """Return a name with each accented letter as one sign, as zips made on a Mac have them not."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def is_plain(sign: str) -> bool:
