@@ -161,7 +161,7 @@ class Executor:
             ran = self.kernel.run(self.sources[cell.id], self.seconds(cell))
             if not self.kernel.is_alive:
                 self.replayed.remove(cell)
-                self.note(cell, ran.remark or ran.message, "run again, ")
+                self.note(cell, ran.remark or ran.message, "run again, ", ran.suspicious)
                 return
 
     def run_check(self, cell: NotebookNode) -> None:
@@ -183,7 +183,7 @@ class Executor:
         cell.outputs = ran.outputs
         self.runs[cell.id] = CellRun(ran.status, described(ran), ran.seconds)
         if ran.remark:
-            self.note(cell, ran.remark)
+            self.note(cell, ran.remark, suspicious=ran.suspicious)
         elif ran.status == "died":
             self.note(cell, "ended the kernel")
         if self.kernel.is_alive and ran.status in ("ok", "error"):
@@ -208,7 +208,8 @@ class Executor:
         probe = self.probes[cell.id]
         ran = self.kernel.run(probe_code(probe), self.limits.seconds)
         if ran.remark or not self.kernel.is_alive:
-            self.note(cell, ran.remark or "ended the kernel", f"{probe.name}, called again, ")
+            when = f"{probe.name}, called again, "
+            self.note(cell, ran.remark or "ended the kernel", when, ran.suspicious)
         elif ran.answers is None:
             return HIDDEN
         count = 1 if probe.inputs is None else len(probe.inputs)
@@ -229,9 +230,9 @@ class Executor:
         is_students = is_exercise(cell) or owner(cell)
         return self.limits.seconds if is_students else max(self.limits.seconds, INSTRUCTORS_SECONDS)
 
-    def note(self, cell: NotebookNode, what: str, when: str = "") -> None:
+    def note(self, cell: NotebookNode, what: str, when: str = "", suspicious: bool = False) -> None:
         """Remark that a cell met a limit."""
-        self.remarks.append(Remark(self.sentence(cell, f"{when}{what}")))
+        self.remarks.append(Remark(self.sentence(cell, f"{when}{what}"), suspicious))
 
     def sentence(self, cell: NotebookNode, what: str) -> str:
         """Return a sentence about a cell."""

@@ -19,7 +19,7 @@ from convnetlab.grading.rebuild import rebuild
 from convnetlab.grading.records import Execution, Limits, Mark, Probe, Rebuilt, Remark
 from convnetlab.handoff import versions
 
-FORMAT = 1  # of what is kept from one grading to the next; another number grades all anew
+FORMAT = 2  # of what is kept from one grading to the next; another number grades all anew
 
 
 @dataclass(frozen=True)
