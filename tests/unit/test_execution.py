@@ -154,6 +154,38 @@ def test_ends():
     assert done.cells["parents-check"].status == "ok"
 
 
+@pytest.mark.parametrize("place", ["solution", "check", "probe"])
+def test_who_is_ended_by_what_an_earlier_cell_left_behind_is_not_blamed(tmp_path, place):
+    flag = tmp_path / "ended"
+    killer = f"""
+import os, pathlib, threading, time
+def wait():
+    while "has_begun" not in globals():
+        time.sleep(0.01)
+    pathlib.Path({str(flag)!r}).touch()
+    os._exit(1)
+if not os.path.exists({str(flag)!r}):
+    threading.Thread(target=wait, daemon=True).start()
+"""
+    wait = "globals().update(has_begun=1) or time.sleep(0.4)"
+    solution = f"import time\nmine = lambda x: ({wait if place == 'probe' else 0}) or 2 * x\n"
+    done = carry_out(
+        exercise("killer", FINE.format("killer") + killer),
+        exercise(
+            "mine",
+            solution + (wait if place == "solution" else ""),
+            wait if place == "check" else "assert mine",
+        ),
+        sandbox=False,
+    )
+    assert flag.exists()
+    assert statuses(done, "mine", "mine-check") == {"mine": "ok", "mine-check": "ok"}
+    assert done.answers["mine-check"] == done.answers["killer-check"] == [4, 10]
+    [remark] = done.remarks
+    assert "Cell mine" in remark.text and not remark.suspicious
+    assert "not when it was run again" in remark.text
+
+
 def test_memory():
     grow = "kept = []\nwhile True:\n    kept.append(bytearray(2**24))"
     mapped = (
