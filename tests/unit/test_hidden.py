@@ -5,17 +5,20 @@ import os
 import subprocess
 import sys
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from nbformat.v4 import new_notebook
 
 from convnetlab.errors import LabError
-from convnetlab.grading import hidden
+from convnetlab.grading import hidden, marking, wire
 from convnetlab.grading.hidden import Exercise
-from convnetlab.grading.records import Raised
+from convnetlab.grading.records import CellRun, Execution, Mark, Raised
 
 DOUBLE = Exercise(
     name="double",
@@ -388,3 +391,22 @@ def test_several_uses_are_told_in_the_order_of_the_exercise():
     exercise = Exercise("f", 0, forbidden=("convolution.convolve2d", CONV2D))
     found = hidden.forbidden_in(exercise, "convolution.conv2d(convolution.convolve2d(a, b))")
     assert found == "convolution.convolve2d, convolution.conv2d"
+
+
+def test_the_remark_says_whose_function_it_is_and_what_is_wrong_with_it():
+    exercise = Exercise("f", 0, forbidden=(CONV2D,))
+    ran = Execution(new_notebook(), {"f-check": CellRun("ok")}, {}, 0.0, 0)
+    mark = Mark("f", "f-check", "n.ipynb", "F", 1.0, 1.0, "right", groups={"a": (1, 1)})
+    [remark] = marking.doubts(mark, exercise, "f = convolution.conv2d", ran)
+    assert remark.suspicious and remark.text == (
+        "n.ipynb, f: the answer calls convnetlab's own convolution.conv2d, which does what the "
+        "exercise asks for."
+    )
+    assert not marking.doubts(mark, exercise, "f = tf.nn.conv2d", ran)
+
+
+@pytest.mark.parametrize("half", [Fraction(1, 2), Decimal("0.5"), np.array(Fraction(1, 2))])
+def test_an_exact_number_is_as_good_as_a_float(half):
+    exercise = Exercise("halve", lambda x: x / 2, {"ones": lambda rng: (1,)}, draws=1)
+    output = wire.decode(wire.encode(half))
+    assert hidden.score(exercise, {"ones": ((1,),)}, [output]) == {"ones": (1, 1)}
