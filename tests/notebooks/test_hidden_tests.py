@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import importlib
 import json
 import re
 import subprocess
@@ -417,3 +418,10 @@ def test_a_name_for_the_packages_own_function_is_seen():
         ("output-size", "output_size = getattr(convolution, 'output_size')"),
     ):
         assert hidden.forbidden_in(HIDDEN[name], answer)
+
+
+@every_exercise
+def test_what_a_solution_should_not_use_is_the_packages_own(exercise_id):
+    for name in HIDDEN[exercise_id].forbidden:
+        module, _, function = name.partition(".")
+        assert callable(getattr(importlib.import_module(f"convnetlab.{module}"), function))

@@ -30,6 +30,11 @@ def told(done, cell):
     return " ".join(r.text for r in done.remarks if f" {cell}:" in r.text or f" {cell} " in r.text)
 
 
+def is_suspicious(done, cell):
+    """Whether a remark that names a cell is for the instructor's list of suspicious ones."""
+    return any(f" {cell}:" in r.text or f" {cell} " in r.text for r in done.remarks if r.suspicious)
+
+
 @pytest.mark.parametrize("sandbox", [True, False])
 def test_what_honest_and_wrong_answers_give(sandbox):
     done = carry_out(
@@ -121,6 +126,7 @@ while True:
     assert done.cells["plain-check"].status == "ok"  # interrupted, the kernel went on
     assert done.answers["later-check"] is None and "took too long" in told(done, "later-check")
     assert "took too long, and went on" in told(done, "ignores")
+    assert not any(remark.suspicious for remark in done.remarks)
 
 
 def test_ends():
@@ -143,8 +149,41 @@ def test_ends():
     }
     assert done.answers["probe-check"] is None
     assert "ended the kernel" in told(done, "leaves")
+    assert not any(remark.suspicious for remark in done.remarks)
     assert all(done.cells[name].seconds < 1.4 for name in ("leaves", "itself-check", "crash-check"))
     assert done.cells["parents-check"].status == "ok"
+
+
+@pytest.mark.parametrize("place", ["solution", "check", "probe"])
+def test_who_is_ended_by_what_an_earlier_cell_left_behind_is_not_blamed(tmp_path, place):
+    flag = tmp_path / "ended"
+    killer = f"""
+import os, pathlib, threading, time
+def wait():
+    while "has_begun" not in globals():
+        time.sleep(0.01)
+    pathlib.Path({str(flag)!r}).touch()
+    os._exit(1)
+if not os.path.exists({str(flag)!r}):
+    threading.Thread(target=wait, daemon=True).start()
+"""
+    wait = "globals().update(has_begun=1) or time.sleep(0.4)"
+    solution = f"import time\nmine = lambda x: ({wait if place == 'probe' else 0}) or 2 * x\n"
+    done = carry_out(
+        exercise("killer", FINE.format("killer") + killer),
+        exercise(
+            "mine",
+            solution + (wait if place == "solution" else ""),
+            wait if place == "check" else "assert mine",
+        ),
+        sandbox=False,
+    )
+    assert flag.exists()
+    assert statuses(done, "mine", "mine-check") == {"mine": "ok", "mine-check": "ok"}
+    assert done.answers["mine-check"] == done.answers["killer-check"] == [4, 10]
+    [remark] = done.remarks
+    assert "Cell mine" in remark.text and not remark.suspicious
+    assert "not when it was run again" in remark.text
 
 
 def test_memory():
@@ -170,6 +209,7 @@ def test_memory():
     assert LIMITS.memory < done.memory < 4 * LIMITS.memory
     for cell in ("grow", "mapped", "several"):
         assert "took more than 300 MB of memory" in told(done, cell)
+        assert not is_suspicious(done, cell)
 
 
 def test_processes_and_threads():
@@ -184,7 +224,10 @@ def test_processes_and_threads():
     )
     assert {done.cells[name].status for name in ("forks", "threads")} <= {"died", "memory", "error"}
     assert done.cells["behind-check"].status == "ok"
-    assert "more than" in told(done, "forks") and "more than" in told(done, "threads")
+    for name in ("forks", "threads"):
+        assert "more than 72 processes and threads" in told(done, name)
+        assert is_suspicious(done, name)
+    assert not is_suspicious(done, "behind")
 
 
 def test_output():
@@ -210,6 +253,23 @@ def test_output():
     assert psutil.Process().memory_info().rss - before < 200 * 2**20
 
 
+def test_printing_is_suspicious_if_it_goes_on_after_the_interrupt():
+    often = "while True:\n    print('y' * 100)"
+    deaf = "while True:\n    try:\n        while True:\n            print('y' * 100)\n"
+    deaf += "    except BaseException:\n        pass"
+    done = carry_out(exercise("often", often), exercise("deaf", deaf))
+    assert told(done, "often") and not is_suspicious(done, "often")
+    assert "printed far too much, and went on" in told(done, "deaf")
+    assert is_suspicious(done, "deaf")
+
+
+def test_too_many_processes_tell_more_than_the_memory_that_they_take():
+    fault = watch.excess(watch.Usage(2**40, 1000), LIMITS, 0)
+    assert fault is not None and fault.suspicious and "processes" in fault.words
+    fault = watch.excess(watch.Usage(2**40, 5), LIMITS, 0)
+    assert fault is not None and not fault.suspicious and "memory" in fault.words
+
+
 def test_disk():
     fill = "with open('{0}', 'wb', buffering=0) as file:\n    while True:\n"
     fill += "        file.write(bytes(2**20))"
@@ -224,7 +284,7 @@ def test_disk():
     cells = (*names, "many", "most")
     assert {done.cells[name].status for name in cells} <= {"disk", "error"}
     for name in ("work", "sockets", "many", "most"):
-        assert "filled the disk" in told(done, name)
+        assert "filled the disk" in told(done, name) and is_suspicious(done, name)
     # One file may not be as large as these folders, which are larger than what is given to work in.
     assert (
         "File too large" in done.cells["tmp"].message and "too large" in done.cells["shm"].message
@@ -354,6 +414,7 @@ for end in ends:
     before = psutil.Process().memory_info().rss
     done = carry_out(exercise("endless", code), limits=replace(LIMITS, seconds=10))
     assert done.cells["endless"].status == "memory" and "sent so much" in told(done, "endless")
+    assert is_suspicious(done, "endless")
     assert psutil.Process().memory_info().rss - before < 100 * 2**20
 
 

@@ -5,17 +5,20 @@ import os
 import subprocess
 import sys
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from nbformat.v4 import new_notebook
 
 from convnetlab.errors import LabError
-from convnetlab.grading import hidden
+from convnetlab.grading import hidden, marking, wire
 from convnetlab.grading.hidden import Exercise
-from convnetlab.grading.records import Raised
+from convnetlab.grading.records import CellRun, Execution, Mark, Raised
 
 DOUBLE = Exercise(
     name="double",
@@ -336,24 +339,74 @@ def test_loading_leaves_nothing_behind_and_sees_a_change(tmp_path):
 
 # --- what a solution should not call
 
+CONV2D = "convolution.conv2d"
+
 
 @pytest.mark.parametrize(
     ("source", "found"),
     [
         ("convolution.convolve2d(a, b)", "convolution.convolve2d"),
         ("import convnetlab as c; c.convolution.convolve2d", "convolution.convolve2d"),
+        ("import convnetlab.convolution; convnetlab.convolution.conv2d", CONV2D),
+        ("def f(a):\n    return c.conv2d\nimport convnetlab.convolution as c", CONV2D),
+        ("from convnetlab import convolution as c\nc.conv2d(a)", CONV2D),
         ("from convnetlab.convolution import convolve2d as f", "convolution.convolve2d"),
+        ("from convnetlab.convolution import *\nconv2d(a)\ndef convolve2d(a): pass", CONV2D),
+        ("from convnetlab.convolution import *", "convolution.convolve2d"),
+        ("from convnetlab.convolution import *\ndef convolve2d(a): return a", ""),
         ("getattr(convolution, 'convolve2d')", "convolution.convolve2d"),
+        ("import importlib as i\ni.import_module('convnetlab.convolution').conv2d", CONV2D),
+        ("c, n = convolution, 3\nd = c\nd.conv2d(a)", CONV2D),
+        ("(c := convolution).conv2d(a)", CONV2D),
+        ("evaluation.confusion_matrix(a)", "evaluation.confusion_matrix"),
         ("%time x = convolution.convolve2d(a, b)", "convolution.convolve2d"),
         ("%%time\nx = 1\nx = convolution.convolve2d(a, b)", "convolution.convolve2d"),
+        ("%%time\nfrom convnetlab.convolution import conv2d as f\nf(a)", CONV2D),
         ("def convolve2d(a): return convolve2d(a)", ""),
-        ("convolution.conv2d(a) + '''as convolve2d does'''", ""),
+        ("convolution.relu(a) + '''as convolve2d does'''", ""),
+        ("getattr(scipy, 'convolve2d')\nconvolution.relu", ""),
+        ("'convolve2d'; getattr(convolution, 'relu')", ""),
+        ("from scipy.signal import convolve2d, correlate\nconvolve2d(a, b)", ""),
+        ("import scipy.signal as convolution\nconvolution.convolve2d(a, b)", ""),
+        ("def f(convolution): return convolution.conv2d", ""),
+        ("import tensorflow as tf\ntf.nn.conv2d(a)", ""),
+        ("tf.nn.conv2d(a); keras.ops.conv2d(a); scipy.convolution.conv2d", ""),
+        ("from sklearn.metrics import confusion_matrix as cm\ncm(a, b)", ""),
+        ("from sklearn import metrics as evaluation\nevaluation.confusion_matrix(a)", ""),
+        ("from convnetlab.convolution import relu\nimport convnetlab.convolution", ""),
+        ("from . import convolution", ""),
         ("def f(:", ""),
         ("(" * 10_000, ""),
+        ("a" + ".b" * 100_000, ""),
         ("\0", ""),
     ],
 )
-def test_mentions_of_the_answer_are_found(source, found):
-    exercise = Exercise("convolve", 0, forbidden=("convolution.convolve2d", "signal.convolve2d"))
-    expected = f"{found}, signal.convolve2d" if found else ""
-    assert hidden.forbidden_in(exercise, source) == expected
+def test_uses_of_the_answer_and_of_nothing_else_are_found(source, found):
+    forbidden = ("convolution.convolve2d", CONV2D, "evaluation.confusion_matrix")
+    exercise = Exercise("convolve2d", 0, forbidden=forbidden)
+    assert hidden.forbidden_in(exercise, source) == found
+
+
+def test_several_uses_are_told_in_the_order_of_the_exercise():
+    exercise = Exercise("f", 0, forbidden=("convolution.convolve2d", CONV2D))
+    found = hidden.forbidden_in(exercise, "convolution.conv2d(convolution.convolve2d(a, b))")
+    assert found == "convolution.convolve2d, convolution.conv2d"
+
+
+def test_the_remark_says_whose_function_it_is_and_what_is_wrong_with_it():
+    exercise = Exercise("f", 0, forbidden=(CONV2D,))
+    ran = Execution(new_notebook(), {"f-check": CellRun("ok")}, {}, 0.0, 0)
+    mark = Mark("f", "f-check", "n.ipynb", "F", 1.0, 1.0, "right", groups={"a": (1, 1)})
+    [remark] = marking.doubts(mark, exercise, "f = convolution.conv2d", ran)
+    assert remark.suspicious and remark.text == (
+        "n.ipynb, f: the answer calls convnetlab's own convolution.conv2d, which does what the "
+        "exercise asks for."
+    )
+    assert not marking.doubts(mark, exercise, "f = tf.nn.conv2d", ran)
+
+
+@pytest.mark.parametrize("half", [Fraction(1, 2), Decimal("0.5"), np.array(Fraction(1, 2))])
+def test_an_exact_number_is_as_good_as_a_float(half):
+    exercise = Exercise("halve", lambda x: x / 2, {"ones": lambda rng: (1,)}, draws=1)
+    output = wire.decode(wire.encode(half))
+    assert hidden.score(exercise, {"ones": ((1,),)}, [output]) == {"ones": (1, 1)}

@@ -3,9 +3,14 @@
 import base64
 import json
 import math
+import numbers
 import subprocess
 import sys
 import tracemalloc
+from collections import deque
+from decimal import Decimal
+from enum import Enum, IntEnum
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +89,100 @@ def test_what_numpy_makes_an_array_of_is_carried():
             return np.eye(2, dtype=np.float32)
 
     assert wire.decode(wire.encode([Tensor()]))[0].dtype == np.float32
+
+
+class Whole(int):
+    def __repr__(self):
+        return "another way to write it"
+
+
+class Kind(IntEnum):
+    CAT = 3
+
+
+class Word(str, Enum):  # noqa: UP042  # its str() is "Word.CAT", unlike a StrEnum's
+    CAT = "cat"
+
+
+class Registered:
+    """A real number of a library, which knows itself as one."""
+
+    def __float__(self):
+        return 0.25
+
+
+numbers.Real.register(Registered)
+
+
+@pytest.mark.parametrize(
+    ("value", "carried"),
+    [
+        (Fraction(3, 4), 0.75),
+        (Fraction(-1, 3), -1 / 3),
+        (Decimal("0.1"), 0.1),
+        (Decimal("Infinity"), math.inf),
+        (Registered(), 0.25),
+        (Whole(7), 7),
+        (Kind.CAT, 3),
+        (Word.CAT, "cat"),
+        ([Fraction(1, 2), (Decimal(2), True)], [0.5, (2.0, True)]),
+        (np.array([Fraction(1, 2), 1], object), [0.5, 1]),
+        (np.array(Fraction(1, 2), object), 0.5),
+        (range(2, 8, 3), [2, 5]),
+        (deque([1, Fraction(1, 2)]), [1, 0.5]),
+        ({"a": 1}.keys(), ["a"]),
+        ({"a": 1.5}.values(), [1.5]),
+        ({"a": 1}.items(), [("a", 1)]),
+    ],
+)
+def test_numbers_and_sequences_of_other_types_become_ordinary_ones(value, carried):
+    assert is_same(wire.decode(wire.encode(value)), carried)
+
+
+def test_a_decimal_that_is_no_number_is_nan_or_foreign():
+    assert math.isnan(wire.decode(wire.encode(Decimal("nan"))))
+    assert wire.decode(wire.encode(Decimal("sNaN"))) == wire.Foreign("Decimal")
+    assert wire.decode(wire.encode(Fraction(10**400))) == wire.Foreign("Fraction")
+
+
+class Tracked:
+    """A tensor that, like PyTorch's, becomes an array only without its gradients."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("it requires grad")
+
+    def detach(self):
+        return np.float32(0.5)
+
+
+class Eager:
+    """A tensor of nought dimensions with nothing but `numpy`."""
+
+    def numpy(self):
+        return np.float32(0.5)
+
+
+@pytest.mark.parametrize("tensor", [Tracked(), Eager()])
+def test_tensors_are_carried_as_arrays(tensor):
+    found = wire.decode(wire.encode(tensor))
+    assert found.dtype == np.float32 and found.shape == () and found == 0.5
+    assert wire.decode(wire.encode(type(tensor))) == wire.Foreign("type")
+
+
+def test_tables_of_pandas_are_carried_as_arrays():
+    table = pd.DataFrame({"a": [1.5, 2], "b": [3, 4]})
+    assert wire.decode(wire.encode(table)).tolist() == [[1.5, 3.0], [2.0, 4.0]]
+    assert wire.decode(wire.encode(table.index)).tolist() == [0, 1]
+    assert wire.decode(wire.encode(table.columns)).tolist() == ["a", "b"]
+    nullable = pd.Series([1, 2], dtype="Int64")
+    assert wire.decode(wire.encode(nullable)).tolist() == [1, 2]
+
+
+def test_what_looking_at_would_use_up_is_foreign():
+    items = iter([1, 2])
+    for value, name in ((items, "list_iterator"), (map(abs, items), "map"), ({1}, "set")):
+        assert wire.decode(wire.encode(value)) == wire.Foreign(name)
+    assert list(items) == [1, 2]
 
 
 def test_other_things_are_carried_by_the_name_of_their_type():

@@ -20,9 +20,13 @@ from convnetlab.grading.records import CellRun, Execution, Limits, Probe, Raised
 from convnetlab.grading.slices import is_exercise, owner
 
 INSTRUCTORS_SECONDS = 120.0  # at least, for a cell that is not the student's
-RESTARTS = 12
+RESTARTS = 18
 LONGEST_ANSWER = 6 * 2**20  # characters
 TAMPERED = "an assertion that must fail did not: assertions were tampered with"
+BLAMELESS = (
+    "the kernel ended meanwhile, but not when it was run again: an earlier cell may have left "
+    "something behind that ended it"
+)
 HIDDEN = "what the hidden tests asked was not answered: the kernel was tampered with"
 # What the parent trusts is only how it reads the answer; the student's code can see all of this.
 PROBE = """
@@ -161,7 +165,7 @@ class Executor:
             ran = self.kernel.run(self.sources[cell.id], self.seconds(cell))
             if not self.kernel.is_alive:
                 self.replayed.remove(cell)
-                self.note(cell, ran.remark or ran.message, "run again, ")
+                self.note(cell, ran.remark or ran.message, "run again, ", ran.suspicious)
                 return
 
     def run_check(self, cell: NotebookNode) -> None:
@@ -178,17 +182,32 @@ class Executor:
 
     def run_cell(self, cell: NotebookNode) -> None:
         """Execute a cell, and keep what became of it."""
-        assert self.kernel is not None
-        ran = self.kernel.run(self.sources[cell.id], self.seconds(cell))
+        ran = self.run_fairly(cell, self.sources[cell.id], self.seconds(cell))
         cell.outputs = ran.outputs
         self.runs[cell.id] = CellRun(ran.status, described(ran), ran.seconds)
         if ran.remark:
-            self.note(cell, ran.remark)
+            self.note(cell, ran.remark, suspicious=ran.suspicious)
         elif ran.status == "died":
             self.note(cell, "ended the kernel")
-        if self.kernel.is_alive and ran.status in ("ok", "error"):
+        is_alive = self.kernel is not None and self.kernel.is_alive
+        if is_alive and ran.status in ("ok", "error"):
             self.replayed.append(cell)
             self.recent.append(cell)
+
+    def run_fairly(self, cell: NotebookNode, code: str, seconds: float, when: str = "") -> Ran:
+        """Run code of a cell, and once more in a new kernel if the kernel ended by itself.
+
+        A thread or process that an earlier cell left behind may have ended it. If it ends well
+        now, that counts, and is remarked.
+        """
+        assert self.kernel is not None
+        ran = self.kernel.run(code, seconds)
+        if ran.status != "died" or ran.remark or not self.replayed or not self.is_ready():
+            return ran
+        again = self.kernel.run(code, seconds)
+        if self.kernel.is_alive and again.status in ("ok", "error"):
+            self.note(cell, f"{when}{BLAMELESS}")
+        return again
 
     def canary(self) -> str:
         """Run a check that must fail; return what is wrong if it does not, or "".
@@ -204,11 +223,12 @@ class Executor:
 
     def ask(self, cell: NotebookNode) -> str:
         """Keep what a student's function returns; tell if no answer came without a reason."""
-        assert self.kernel is not None
         probe = self.probes[cell.id]
-        ran = self.kernel.run(probe_code(probe), self.limits.seconds)
-        if ran.remark or not self.kernel.is_alive:
-            self.note(cell, ran.remark or "ended the kernel", f"{probe.name}, called again, ")
+        when = f"{probe.name}, called again: "
+        ran = self.run_fairly(cell, probe_code(probe), self.limits.seconds, when)
+        if ran.remark or self.kernel is None or not self.kernel.is_alive:
+            when = f"{probe.name}, called again, "
+            self.note(cell, ran.remark or "ended the kernel", when, ran.suspicious)
         elif ran.answers is None:
             return HIDDEN
         count = 1 if probe.inputs is None else len(probe.inputs)
@@ -229,9 +249,9 @@ class Executor:
         is_students = is_exercise(cell) or owner(cell)
         return self.limits.seconds if is_students else max(self.limits.seconds, INSTRUCTORS_SECONDS)
 
-    def note(self, cell: NotebookNode, what: str, when: str = "") -> None:
+    def note(self, cell: NotebookNode, what: str, when: str = "", suspicious: bool = False) -> None:
         """Remark that a cell met a limit."""
-        self.remarks.append(Remark(self.sentence(cell, f"{when}{what}")))
+        self.remarks.append(Remark(self.sentence(cell, f"{when}{what}"), suspicious))
 
     def sentence(self, cell: NotebookNode, what: str) -> str:
         """Return a sentence about a cell."""

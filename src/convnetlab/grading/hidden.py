@@ -4,7 +4,6 @@ What the lab asks stands in `hidden_tests.py`, beside the notebooks with the exe
 enters the sandbox; inputs go in, outputs come back as plain data, and are compared here.
 """
 
-import ast
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from IPython.core.inputtransformer2 import TransformerManager
 from numpy.typing import NDArray
 
 from convnetlab.errors import LabError
+from convnetlab.grading import mentions
 
 FILE = "hidden_tests.py"
 WHOLE = "the answer"  # the only group of a literal that has no parts
@@ -265,10 +264,7 @@ def is_alike(alike: Alike, mine: Any, right: Any) -> bool:
 
 
 def forbidden_in(exercise: Exercise, source: str) -> str:
-    """Return which forbidden functions a solution's source mentions, or "".
-
-    It looks for the name behind a dot, in an import and as a text (for `getattr`), wherever it
-    comes from; the student's own function may be called the same.
+    """Return which forbidden functions a solution's source uses, or "".
 
     >>> one_hot = Exercise("one_hot", 0, forbidden=("preprocess.one_hot",))
     >>> forbidden_in(one_hot, "x = preprocess.one_hot(y, 3)")
@@ -276,28 +272,5 @@ def forbidden_in(exercise: Exercise, source: str) -> str:
     >>> forbidden_in(one_hot, "def one_hot(y, n): return one_hot")
     ''
     """
-    found = mentioned(source)
-    return ", ".join(name for name in exercise.forbidden if name.rpartition(".")[2] in found)
-
-
-def mentioned(source: str) -> set[str]:
-    """Return the names behind dots and in imports, and the texts, of a cell's source."""
-    try:
-        tree = ast.parse(TransformerManager().transform_cell(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute():
-                found.add(node.attr)
-            case ast.ImportFrom():
-                found |= {alias.name for alias in node.names}
-            case ast.Constant(value=str(text)):
-                found.add(text)
-            case ast.Call(
-                func=ast.Attribute(attr="run_cell_magic" | "run_line_magic"),
-                args=[*_, ast.Constant(value=str(text))],
-            ):  # %%time and the like: what they run is a text here
-                found |= mentioned(text)
-    return found
+    # What the exercise's own name stands for at the end is the answer: `import *` may have made it.
+    return ", ".join(mentions.used(f"{source}\n{exercise.name}", exercise.forbidden))

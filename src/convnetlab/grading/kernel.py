@@ -28,6 +28,7 @@ from convnetlab.errors import LabError
 from convnetlab.grading import sandbox, watch
 from convnetlab.grading.outputs import Outputs, plain
 from convnetlab.grading.records import Limits
+from convnetlab.grading.watch import Fault
 
 ANSWERS = "application/vnd.convnetlab.answers+json"
 PORTS = {"shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4, "hb_port": 5}
@@ -56,6 +57,7 @@ class Ran:
         outputs: what may be shown.
         answers: what a probe sent, None if nothing came.
         remark: of a limit that was met, or "".
+        suspicious: whether what is remarked is hardly a slip.
         seconds: wall time.
     """
 
@@ -65,6 +67,7 @@ class Ran:
     outputs: list[NotebookNode] = field(default_factory=list)
     answers: str | None = None
     remark: str = ""
+    suspicious: bool = False
     seconds: float = 0.0
 
 
@@ -258,7 +261,8 @@ class Kernel:
         ran.outputs, ran.answers = conversation.outputs.kept, conversation.answers
         if self.is_alive and (fault := self.look()):
             self.kill()
-            ran.status, ran.message, ran.remark = fault[0], fault[1], fault[1]
+            ran.status, ran.message, ran.remark = fault.status, fault.words, fault.words
+            ran.suspicious = fault.suspicious
         if conversation.outputs.is_cut or (conversation.is_torn and self.is_alive):
             ran.remark = ran.remark or "printed more than is kept"
             ran.outputs.append(v4.new_output("stream", text="\n… (the rest is not kept)\n"))
@@ -268,7 +272,7 @@ class Kernel:
 
     def listen(self, conversation: "Conversation", deadline: float) -> Ran:
         """Take messages until the code has ended, by itself or by force."""
-        stopped: tuple[str, str] | None = None
+        stopped: Fault | None = None
         while True:
             if conversation.is_over():
                 return ending(conversation.reply or {}, stopped)
@@ -276,28 +280,28 @@ class Kernel:
                 return Ran("died", "", "the kernel died")
             if time.monotonic() > self.next_look and (fault := self.look()):
                 self.kill()
-                return Ran(fault[0], "", fault[1], remark=fault[1])
+                return stopped_by(fault, fault.suspicious)
             if stopped is None and (reason := overdue(conversation, deadline)):
                 stopped, deadline = reason, time.monotonic() + GRACE
                 self.tell(self.control, self.session.msg("interrupt_request", {}))
             elif stopped is not None and time.monotonic() > deadline:
                 self.kill()
-                return Ran(stopped[0], "", stopped[1], remark=f"{stopped[1]}, and went on")
+                return stopped_by(stopped, stopped.suspicious, ", and went on")
             for source, _ in self.poller.poll(50):
                 conversation.is_torn |= source is self.monitor
                 message = self.receive(source)
                 if message is not None:
                     conversation.take(message, is_reply=source is self.shell)
 
-    def look(self) -> tuple[str, str] | None:
-        """Return the status and the words for a limit that is exceeded, None if none is."""
+    def look(self) -> Fault | None:
+        """Return the limit that is exceeded, None if none is."""
         self.next_look = time.monotonic() + LOOK
         taken = watch.usage(self.process.pid, self.limits.memory)
         self.peak = max(self.peak, taken.memory)
-        status, words = watch.excess(taken, self.limits, self.parent_before)
-        if not status and watch.full_folder(self.places):
-            return "disk", FULL
-        return (status, words) if status else None
+        fault = watch.excess(taken, self.limits, self.parent_before)
+        if fault is None and watch.full_folder(self.places):
+            return Fault("disk", FULL, suspicious=True)
+        return fault
 
     @property
     def is_alive(self) -> bool:
@@ -345,19 +349,28 @@ class Conversation:
         return self.is_idle or time.monotonic() > self.replied_at + patience
 
 
-def overdue(conversation: Conversation, deadline: float) -> tuple[str, str] | None:
-    """Return the status and the words for what must be interrupted, None if nothing must."""
+def overdue(conversation: Conversation, deadline: float) -> Fault | None:
+    """Return why code must be interrupted, None if it must not.
+
+    It is suspicious only if the interrupt does not end it.
+    """
     if conversation.outputs.is_flood or conversation.is_torn:
-        return "error", "printed far too much"
+        return Fault("error", "printed far too much", suspicious=True)
     if time.monotonic() > deadline:
-        return "timeout", "took too long"
+        return Fault("timeout", "took too long")
     return None
 
 
-def ending(reply: Mapping[str, Any], stopped: tuple[str, str] | None) -> Ran:
+def stopped_by(fault: Fault, suspicious: bool, more: str = "") -> Ran:
+    """Return how code ended that was stopped, with more words for the remark."""
+    remark = f"{fault.words}{more}"
+    return Ran(fault.status, "", fault.words, remark=remark, suspicious=suspicious)
+
+
+def ending(reply: Mapping[str, Any], stopped: Fault | None) -> Ran:
     """Return how code ended of which a reply came."""
     if stopped is not None:
-        return Ran(stopped[0], "", stopped[1], remark=stopped[1])
+        return stopped_by(stopped, suspicious=False)
     if reply.get("status") == "ok":
         return Ran("ok")
     name, message = plain(reply.get("ename"), 100), plain(reply.get("evalue"), 500)

@@ -19,7 +19,7 @@ from convnetlab.grading.rebuild import rebuild
 from convnetlab.grading.records import Execution, Limits, Mark, Probe, Rebuilt, Remark
 from convnetlab.handoff import versions
 
-FORMAT = 1  # of what is kept from one grading to the next; another number grades all anew
+FORMAT = 2  # of what is kept from one grading to the next; another number grades all anew
 
 
 @dataclass(frozen=True)
@@ -217,9 +217,8 @@ def doubts(
     if exercise is None or ran is None:
         return []
     if named := hidden.forbidden_in(exercise, solution):
-        found.append(
-            Remark(f"{where}: the answer calls {named}, which is the package's own answer.", True)
-        )
+        told = f"the answer calls convnetlab's own {named}, which does what the exercise asks for"
+        found.append(Remark(f"{where}: {told}.", True))
     if ran.status == "ok" and mark.state == "wrong":
         told = "the check in the notebook passed, and every group of hidden inputs came out wrong"
         found.append(Remark(f"{where}: {told}. The answer may be made for the check.", True))

@@ -78,20 +78,37 @@ def full_folder(places: Sequence[str]) -> str:
     return ""
 
 
-def excess(taken: Usage, limits: Limits, parent_before: int) -> tuple[str, str]:
-    """Return the status and the words for a limit that is exceeded; empty ones if none is.
+@dataclass(frozen=True)
+class Fault:
+    """Why a cell is stopped.
+
+    Attributes:
+        status: as `records.CellRun` has it.
+        words: what it did.
+        suspicious: whether it is hardly a slip, as a loop without an end or too large an array are.
+    """
+
+    status: str
+    words: str
+    suspicious: bool = False
+
+
+def excess(taken: Usage, limits: Limits, parent_before: int) -> Fault | None:
+    """Return the limit that is exceeded, the most telling one first; None if none is.
 
     Args:
         taken: by the kernel and what it started.
         limits: that it must keep.
         parent_before: the parent's resident bytes when the kernel began.
     """
-    if taken.memory > limits.memory:
-        return "memory", f"took more than {limits.memory / 2**20:,.0f} MB of memory"
     if taken.processes > limits.processes * 0.9:
-        return "died", f"started more than {limits.processes * 0.9:.0f} processes and threads"
-    if psutil.virtual_memory().available < FREE:
-        return "memory", "was stopped because the machine had no memory left"
+        words = f"started more than {limits.processes * 0.9:.0f} processes and threads"
+        return Fault("died", words, suspicious=True)
+    if taken.memory > limits.memory:
+        return Fault("memory", f"took more than {limits.memory / 2**20:,.0f} MB of memory")
     if psutil.Process().memory_info().rss - parent_before > OWN_GROWTH:
-        return "memory", "sent so much that the grader would have run out of memory"
-    return "", ""
+        words = "sent so much that the grader would have run out of memory"
+        return Fault("memory", words, suspicious=True)
+    if psutil.virtual_memory().available < FREE:
+        return Fault("memory", "was stopped because the machine had no memory left")
+    return None

@@ -9,8 +9,12 @@ import base64
 import binascii
 import json
 import math
+import numbers
 import re
+from collections import deque
+from collections.abc import ItemsView, KeysView, ValuesView
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ DEEPEST = 40  # lists within lists
 # Booleans, whole numbers, floats, complex numbers, bytes and text, of the usual sizes.
 DTYPE = re.compile(r"[<>|](b1|[iu][1248]|f[248]|c8|c16|S\d{1,5}|U\d{1,5})")
 LARGEST_INT = 1024  # bits
+LISTS = (list, range, deque, KeysView, ValuesView, ItemsView)  # looking at them changes nothing
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,9 @@ def encode(value: Any) -> str:
     """Return a value as text.
 
     Carried are None, bool, int, float, str, tuples, lists, dicts, NumPy's arrays and scalars, and
-    what NumPy makes an array of, such as a tensor or a column of a table. Anything else is
-    carried as the name of its type.
+    what NumPy makes an array of, such as a tensor or a column of a table. Other whole and real
+    numbers become int and float (a fraction, a decimal), other sequences become lists (a range, a
+    deque, the keys of a dict). Anything else is carried as the name of its type.
 
     >>> decode(encode([1, (2.5, None), {"a": np.arange(3)}]))
     [1, (2.5, None), {'a': array([0, 1, 2])}]
@@ -48,24 +54,39 @@ def as_json(value: Any, depth: int) -> Any:
     if depth > DEEPEST:
         return {"is": "foreign", "name": "deep nesting"}
     if value is None or isinstance(value, (bool, str)):
-        return value if value is None or isinstance(value, bool) else str(value)
+        return value if value is None or isinstance(value, bool) else str.__str__(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return array_as_json(value, depth)
-    if isinstance(value, int) and value.bit_length() <= LARGEST_INT:
-        return int(value)
-    if isinstance(value, float):
-        return (
-            float(value) if math.isfinite(value) else {"is": "float", "value": repr(float(value))}
-        )
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (numbers.Real, Decimal)):
+        return number_as_json(value)
+    if isinstance(value, (tuple, *LISTS)):
         items = [as_json(item, depth + 1) for item in value]
         return {"is": "tuple", "items": items} if isinstance(value, tuple) else items
     if isinstance(value, dict):
         pairs = [[as_json(key, depth + 1), as_json(value[key], depth + 1)] for key in value]
         return {"is": "dict", "items": pairs}
-    if hasattr(value, "__array__") and not isinstance(value, type):
+    if isinstance(value, type):
+        return {"is": "foreign", "name": type(value).__name__}
+    if callable(getattr(value, "detach", None)):  # PyTorch refuses while there are gradients
+        value = value.detach()
+    if hasattr(value, "__array__"):
         return array_as_json(np.asarray(value), depth)
+    if callable(getattr(value, "numpy", None)):
+        return array_as_json(np.asarray(value.numpy()), depth)
     return {"is": "foreign", "name": type(value).__name__}
+
+
+def number_as_json(value: Any) -> Any:
+    """Return a whole number as such, and another real number as a float, which may round it."""
+    if isinstance(value, numbers.Integral):
+        whole = int(value)
+        fits = whole.bit_length() <= LARGEST_INT
+        return whole if fits else {"is": "foreign", "name": type(value).__name__}
+    try:
+        real = float(value)
+    except (OverflowError, ValueError):  # a fraction larger than any float, a signalling NaN
+        return {"is": "foreign", "name": type(value).__name__}
+    return real if math.isfinite(real) else {"is": "float", "value": repr(real)}
 
 
 def array_as_json(value: Any, depth: int) -> Any:
@@ -76,7 +97,9 @@ def array_as_json(value: Any, depth: int) -> Any:
     if array.dtype.kind in "OT":
         is_text = array.size > 0 and all(isinstance(item, str) for item in array.flat)
         if not is_text:
-            return as_json(array.tolist() if array.ndim else type(array.item()), depth + 1)
+            items = array.tolist()
+            is_one = array.ndim == 0 and not isinstance(items, (numbers.Real, Decimal))
+            return as_json(type(items) if is_one else items, depth + 1)
         array = array.astype(str)
     if not DTYPE.fullmatch(array.dtype.str):
         return {"is": "foreign", "name": f"array of {array.dtype}"}
