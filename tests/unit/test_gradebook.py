@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import made_up_class as made_up
@@ -14,6 +15,7 @@ import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from nbgrader.api import Assignment, Grade, Gradebook
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
@@ -427,21 +429,124 @@ def test_the_formgrader_s_notebooks_are_valid_and_carry_nothing_that_runs(course
     }
     assert kinds == {"text/plain", "image/png"}
     markdown = made.cells[0]
-    assert markdown.source.count("<") == 0 and "![" not in markdown.source
+    assert markdown.cell_type == "markdown" and rendered(markdown.source) == [
+        ("pre", ""),
+        ("code", ""),
+    ]
     assert "nbgrader" not in markdown.metadata and "attachments" not in markdown
     conclusion = next(cell for cell in made.cells if cell.id == "conclusion")
-    assert "<script" not in conclusion.source and "filters do" in conclusion.source
+    assert rendered(conclusion.source) == [("pre", ""), ("code", "")]
+    assert "filters do" in conclusion.source
     given_id = [c.metadata.nbgrader.grade_id for c in made.cells if "nbgrader" in c.metadata]
     assert given_id == ["blur", "blur-check", "conclusion"]
 
 
-@given(st.text())
-def test_no_tag_and_no_picture_survives_in_plain_markdown(text):
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+ATTACKS = (
+    "[click](javascript:alert(1))",
+    "[click](JaVaScRiPt:alert(1))",
+    "[click](java&#115;cript:alert(1))",
+    "[click](java&Tab;script:alert(1))",
+    "[click](java\nscript:alert(1))",
+    "[click](<java\tscript:alert(1)>)",
+    "[click](\x01javascript:alert(1))",
+    "[click](javascript&colon;alert(1))",
+    "[click](java\\script:alert(1) 'title')",
+    "[click]( javascript:alert(1))",
+    "[click](data:text/html;base64,PHNjcmlwdD4=)",
+    "[click](vbscript:x) [click](file:///etc/passwd) [click](//evil.invalid)",
+    "[click][a]\n\n[a]: javascript:alert(1)",
+    "[a]\n\n[a]: <javascript:alert(1)>\n  'title'",
+    "<javascript:alert(1)> <http://evil.invalid>",
+    "![x](http://evil.invalid/x.png) ![x][a]\n\n[a]: javascript:alert(1)",
+    "[![x](attachment:x.svg)](javascript:alert(1))",
+    "<script>alert(1)</script><svg/onload=alert(1)>",
+    "$\\href{javascript:alert(1)}{x}$ $$<b onclick=alert(1)>$$",
+    "$$\n```\n$$\n[click](javascript:alert(1))",
+    "\\begin{x}\n```\n\\end{x} <b>",
+    "```\n[click](javascript:alert(1))",
+    "x\n`````\n[click](javascript:alert(1))\n~~~~~~\n<b>",
+    "\r```\r[click](javascript:alert(1))\u2028```\n\x85```\x0b```\x0c<b>",
+    "</code></pre><script>alert(1)</script>",
+    "&lt;/code&gt;&#60;script>",
+    "- [click](javascript:alert(1))\n\n> [b](javascript:x)\n\n# [c](javascript:x)",
+    "|a|\n|-|\n|[click](javascript:alert(1))|",
+    "x[^1]\n\n[^1]: [click](javascript:alert(1))",
+)
 
-    renderer = IPythonRenderer(escape=False)
-    page = MarkdownWithMath(renderer=renderer).render(shown.plain_markdown(f"{text}<script>x"))
-    assert "<script" not in page and "<img" not in page
+
+class Tags(HTMLParser):
+    """The tags of a page, each with its `href` or `src`."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.text = [], ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, *sorted(f"{k}={v}" for k, v in attrs)) if attrs else (tag, ""))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def rendered(source):
+    """The tags that nbconvert's Markdown, which the formgrader uses, makes of a text."""
+    return Tags(markdown2html_mistune(source)).found
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_text(attack):
+    assert rendered(shown.as_typed(attack)) == [("pre", ""), ("code", "")]
+
+
+@given(
+    st.lists(st.sampled_from([*ATTACKS, "`", "```", "~~~", "$$", "\n", "\r", "    "]) | st.text())
+)
+def test_no_text_leaves_its_block(parts):
+    assert rendered(shown.as_typed("".join(parts))) == [("pre", ""), ("code", "")]
+
+
+def formgraders_page(folder, path):
+    """The page that the formgrader makes of a notebook."""
+    import nbgrader.server_extensions.formgrader.handlers as handlers
+    from nbconvert.exporters import HTMLExporter
+
+    config = Config()
+    config.HTMLExporter.template_name = "formgrade"
+    places = [str(folder / "templates"), handlers.template_path]
+    config.HTMLExporter.extra_template_basedirs = places
+    about = dict.fromkeys(("assignment_id", "submission_id", "last_name", "first_name"), "x")
+    about |= {"notebook_id": "02_second", "base_url": "", "student": "ada", "notebook_path": "x"}
+    page, _ = HTMLExporter(config=config).from_filename(
+        str(path), resources=about | {"index": 0, "total": 1}
+    )
+    return page
+
+
+@pytest.mark.parametrize("kind", ["markdown", "raw"])
+def test_the_formgrader_s_page_has_no_link_of_a_student_s(course, kind):
+    def page_of(answer, texts):
+        result = made_up.result(key=answer, answers={"conclusion": answer})
+        notebook = json.loads(result.notebooks[1].executed)
+        own = {"convnetlab": {"own": "changed"}, "raw_mimetype": "text/html"}
+        notebook["cells"][1:1] = [
+            {"cell_type": kind, "id": f"own-{n}", "metadata": own, "source": text}
+            for n, text in enumerate(texts)
+        ]
+        second = replace(result.notebooks[1], executed=json.dumps(notebook))
+        write(course, [replace(result, notebooks=(result.notebooks[0], second))])
+        path = course / "autograded" / "ada" / NAME / "02_second.ipynb"
+        return Tags(formgraders_page(course, path))
+
+    hostile, harmless = (
+        page_of("\n\n".join(ATTACKS), ATTACKS),
+        page_of("So.", ["So."] * len(ATTACKS)),
+    )
+    assert hostile.found == harmless.found
+    assert ("textarea", "class=comment tabbable", "id=conclusion-comment") in hostile.found
+    assert any(tag == "input" and "id=conclusion" in more for tag, *more in hostile.found)
+    assert hostile.text.count("vbscript:x") == 2, "the answer and the cell of the student's own"
 
 
 def test_a_checksum_tells_an_answer_from_what_was_given(course):
@@ -452,5 +557,9 @@ def test_a_checksum_tells_an_answer_from_what_was_given(course):
     assert conclusion.metadata.nbgrader.checksum != compute_checksum(conclusion)
     conclusion.source = "### Your conclusion\nYOUR ANSWER HERE"
     assert conclusion.metadata.nbgrader.checksum == compute_checksum(conclusion)
+    blank = {"conclusion": "### Your conclusion\nYOUR ANSWER HERE"}
+    write(course, [made_up.result(key="2", answers=blank)])
+    made = nbformat.read(course / "autograded" / "ada" / NAME / "02_second.ipynb", 4)
+    assert made.cells[-1].source == blank["conclusion"], "what nobody answered is as it was given"
     check = made.cells[2]
     assert check.metadata.nbgrader.checksum == compute_checksum(check)

@@ -38,7 +38,7 @@ from convnetlab.grading.scores import ByHand, Manual
 from convnetlab.grading.shown import Cells, cells_of, safe_notebook, sources
 
 CONFIGURATION = "nbgrader_config.py"
-FORMAT = 1  # of the notebooks that the formgrader shows; another number writes them anew
+FORMAT = 2  # of the notebooks that the formgrader shows; another number writes them anew
 
 CONFIGURED = f'''"""Made by convnetlab: nbgrader's formgrader opens here when started here."""
 
@@ -58,13 +58,15 @@ c.CourseDirectory.student_id_exclude = ",".join(
 c.HTMLExporter.extra_template_basedirs = [str(here / "templates"), handlers.template_path]
 '''
 
-# Stands in for MathJax, so that the page works without a network: formulas stay as typed.
+# Stands in for MathJax, so that the page works without a network: formulas stay as typed. Answers
+# are shown as blocks of code, and their paragraphs are long lines: these are to be wrapped.
 MATHJAX = """{%- macro mathjax(url="") -%}
 <script>
 var MathJax = {Hub: {Startup: {signal: {Interest: function (tell) {
   $(function () { tell("End"); });
 }}}}};
 </script>
+<style>.text_cell_render pre {white-space: pre-wrap; word-break: normal}</style>
 {%- endmacro -%}
 """
 
