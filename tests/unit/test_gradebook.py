@@ -1,10 +1,12 @@
 """The nbgrader course: read back by nbgrader's own functions; the results are made up."""
 
+import contextlib
 import json
 import math
 import os
 import random
 import shutil
+import sqlite3
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,6 +15,7 @@ from pathlib import Path
 import made_up_class as made_up
 import nbformat
 import pytest
+import sqlalchemy as sql
 from hypothesis import given
 from hypothesis import strategies as st
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
@@ -373,6 +376,59 @@ def test_a_damaged_gradebook_is_named(course):
         write(course, [made_up.result()])
     with pytest.raises(LabError, match="move it away"):
         gradebook.manual_scores(course)
+
+
+has_limits = pytest.mark.skipif(sys.platform == "win32", reason="no limits of files there")
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Make every file end at a size, as a full disk would."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@has_limits
+@pytest.mark.parametrize("size", [8_192, 40_960])
+def test_a_full_disk_is_told_and_leaves_no_half_of_a_gradebook(tmp_path, size):
+    with files_of_at_most(size), pytest.raises(LabError, match=r"gradebook\.db could not") as told:
+        gradebook.write(tmp_path, {}, [], [])
+    assert "free space" in str(told.value) and len(str(told.value)) < 400
+    assert not list(tmp_path.glob("*gradebook*")) and not list(tmp_path.glob(".*db*"))
+    assert gradebook.write(tmp_path, {}, [], []) == {}, "the next run is not in the way of this one"
+
+
+@has_limits
+def test_a_gradebook_that_grows_beyond_the_disk_is_as_before(course):
+    size = (course / "gradebook.db").stat().st_size
+    class_ = [made_up.result(f"student-{n}", full_name="x" * 4000) for n in range(9)]
+    with files_of_at_most(size), pytest.raises(LabError, match=r"gradebook\.db could not"):
+        write(course, class_)
+    with Opened(course) as book:
+        assert [it.id for it in book.students] == ["ada"] and book.grade().needs_manual_grade
+
+
+def test_a_gradebook_that_is_written_to_elsewhere_is_told(course, monkeypatch):
+    plain = sql.create_engine
+    impatient = {"connect_args": {"timeout": 0}}
+    monkeypatch.setattr(ledger.sql, "create_engine", lambda address: plain(address, **impatient))
+    with contextlib.closing(sqlite3.connect(course / "gradebook.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LabError, match=r"gradebook\.db could not.*locked.*close a formgrader"):
+            write(course, [made_up.result("bo")])
+
+
+def test_an_empty_gradebook_is_none(course):
+    (course / "gradebook.db").write_bytes(b"")
+    write(course, [made_up.result()])
+    with Opened(course) as book:
+        assert book.find_submission(NAME, "ada").score == 6
 
 
 def test_the_configuration_is_the_instructor_s_once_it_is_there(course):

@@ -131,21 +131,33 @@ def transaction(folder: Path) -> Iterator[sql.Connection]:
         LabError: it is damaged, in use, or cannot be written.
     """
     path = folder / DATABASE
-    if not path.is_file():
-        write_atomically(path, create)
-    engine = sql.create_engine(address(path))
     try:
-        with engine.begin() as connection:
-            OWN.create_all(connection)
-            yield connection
+        if not path.is_file() or not path.stat().st_size:
+            write_atomically(path, create)
+        engine = sql.create_engine(address(path))
+        try:
+            with engine.begin() as connection:
+                OWN.create_all(connection)
+                yield connection
+        finally:
+            engine.dispose()
     except sql.exc.DatabaseError as error:
-        raise LabError(
-            f"{path} could not be read or written ({error.orig}). If a formgrader is open on it, "
-            "close it and run this again. If the file is damaged, move it away: points that were "
-            "given by hand are in it, everything else is made anew."
-        ) from None
-    finally:
-        engine.dispose()
+        raise unusable(path, error) from None
+
+
+def unusable(path: Path, error: sql.exc.DatabaseError) -> LabError:
+    """Return the error to show when a gradebook could not be read or written."""
+    told_of = f"{path} could not be read or written: {error.orig}."
+    if isinstance(error, sql.exc.OperationalError):
+        return LabError(
+            f"{told_of} Its scores are as before: free space, make the file writable, or close a "
+            "formgrader that is open on it, and run this again."
+        )
+    return LabError(
+        f"{told_of} It is damaged: put a copy of yours in its place, or move it away and run this "
+        "again. Without it, points and comments that were given by hand are lost, and everything "
+        "else is made anew."
+    )
 
 
 def address(path: Path) -> sql.URL:
@@ -161,6 +173,7 @@ def create(path: Path) -> None:
         api.Gradebook(address(path), COURSE).close()
     finally:
         os.environ["PATH"] = before
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)  # if it failed half-way
 
 
 def new(**values: Any) -> Row:
