@@ -222,7 +222,7 @@ def test_an_exercise_that_is_gone_takes_its_grades_along_and_brings_them_back(co
         assert not any(it["needs_manual_grade"] for it in book.submission_dicts(NAME))
     assert write(course, class_, fewer) == {}
     told = texts(write(course, [made_up.result(key="3")]))
-    assert told.count("the exercise is back") == 2, told
+    assert told.count("what had been given by hand is back") == 2, told
     with Opened(course) as book:
         grade = book.grade()
         assert (grade.manual_score, grade.extra_credit, grade.needs_manual_grade) == (4, 1, True)
@@ -321,6 +321,57 @@ def test_names_are_split_and_an_instructor_s_own_stay(course):
     write(course, class_)
     with Opened(course) as book:
         assert book.find_student("bo").last_name == "van Dijk"
+
+
+def test_a_new_gradebook_has_what_was_given_by_hand(course):
+    by_hand(course, 4, 0.5, "Well argued.")
+    by_hand(course, 1.5, comment="Unfair check.", cell="crop-check", notebook="01_first")
+    write(course, [made_up.result()], without(made_up.source(), "scale"))
+    before = gradebook.manual_scores(course)
+    written = (course / "by_hand.json").stat().st_mtime_ns
+    gradebook.manual_scores(course)
+    assert (course / "by_hand.json").stat().st_mtime_ns == written, "only what is new is written"
+    (course / "gradebook.db").unlink()
+    assert gradebook.manual_scores(course) == {}
+    remarks = write(course, [made_up.result()])
+    assert "gradebook.db was not there" in texts(remarks, "") and "by_hand" in texts(remarks, "")
+    assert texts(remarks).count("given by hand is back. Look at it again") == 3
+    after = gradebook.manual_scores(course)
+    assert before.keys() == after.keys()
+    for key, was in before.items():
+        assert after[key] == replace(was, is_due=was.points is not None)
+    with Opened(course) as book:
+        assert (book.grade().score, book.comment().comment) == (4.5, "Well argued.")
+        assert not consistency(book)
+    assert write(course, [made_up.result()]).keys() == {"ada"}, "told once for the class"
+
+
+def test_what_was_set_aside_survives_a_lost_gradebook_too(course):
+    by_hand(course, 4, 0.5, "Well argued.")
+    fewer = without(made_up.source(), "conclusion")
+    write(course, [made_up.result(notebooks=fewer, key="2")], fewer)
+    gradebook.manual_scores(course)
+    for _ in range(2):  # a second loss, before the exercise is back
+        (course / "gradebook.db").unlink()
+        write(course, [made_up.result(notebooks=fewer, key="2")], fewer)
+        gradebook.manual_scores(course)
+    write(course, [made_up.result(key="3")])
+    with Opened(course) as book:
+        assert (book.grade().score, book.comment().comment) == (4.5, "Well argued.")
+
+
+def test_a_lost_gradebook_without_a_copy_is_told(course):
+    (course / "gradebook.db").unlink()
+    assert "What was given by hand is not known" in texts(write(course, [made_up.result()]), "")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"given": 3}', '{"given": [{"student": "ada"}]}'])
+def test_a_damaged_copy_is_named_and_stops_the_gradebook(course, text):
+    (course / "gradebook.db").unlink()
+    (course / "by_hand.json").write_text(text)
+    with pytest.raises(LabError, match=r"by_hand\.json holds what was given by hand"):
+        write(course, [made_up.result()])
+    assert not (course / "gradebook.db").exists()
 
 
 def test_other_assignments_in_the_gradebook_are_left_alone(course):
