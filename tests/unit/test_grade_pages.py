@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from convnetlab.grading import feedback, plots, report, scores, tables
-from convnetlab.grading.records import Remark
+from convnetlab.grading import feedback, hidden, marking, plots, report, scores, store, tables
+from convnetlab.grading.assignment import Question
+from convnetlab.grading.hidden import Exercise
+from convnetlab.grading.records import CellRun, Execution, Remark
 from convnetlab.grading.scores import ByHand
 
 CONCLUSION = ("02_second", "conclusion")
@@ -244,6 +246,35 @@ def test_feedback_in_each_state(tmp_path, changes, told):
     marks = (made_up.replaced(first.marks[0], **changes), *first.marks[1:])
     result = replace(result, notebooks=(replace(first, marks=marks),))
     assert told in shown(feedback.write(tmp_path, [result], {})[0]).words
+
+
+INPUTS = "Your answer was also asked for inputs that are not in the notebook"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "asked", "advice"),
+    [
+        (Exercise("crop", 28), 27, False, "Work it out on paper again"),
+        (Exercise("crop", (2, 3), parts={"the side": 0, "the rest": 1}), (2, 4), False, "the rest"),
+        (Exercise("crop", abs, {"few": lambda rng: (-3,)}, draws=1), 2, True, "such inputs"),
+    ],
+)
+def test_only_a_function_is_said_to_have_inputs(tmp_path, exercise, answer, asked, advice):
+    result = made_up.result()
+    first = result.notebooks[0]
+    blank = replace(first.marks[0], state="answered")
+    ran = CellRun("ok")
+    executed = Execution(None, {blank.check: ran}, {blank.check: [answer]}, 1.0, 1)
+    question = Question(blank.exercise, blank.check, blank.title, blank.maximum, False)
+    drawn = hidden.draw(exercise, "seed", "ada", "crop")
+    mark = marking.mark_answer(blank, question, exercise, drawn, executed)
+    assert mark.state in ("wrong", "partly")
+    result = replace(result, notebooks=(replace(first, marks=(mark,)),))
+    store.save(tmp_path, store.Kept(result, {}))
+    kept = store.load(tmp_path, "ada").result
+    words = shown(feedback.write(tmp_path, [kept], {})[0]).words
+    assert (INPUTS in words, "compared with what is right" in words) == (asked, not asked)
+    assert ("Try such inputs by hand" in words) == asked and advice in words
 
 
 def test_feedback_knows_nothing_of_others(pages, class_):
