@@ -351,6 +351,37 @@ def test_the_report_has_every_student_and_remark(instructors):
         assert told in words, told
 
 
+def test_the_report_says_the_same_of_several_notebooks_once(tmp_path):
+    said = {
+        "01_first": ["01_first is of an earlier release, and was graded by it.", "01_first: odd."],
+        "02_second": ["02_second is of an earlier release, and was graded by it."],
+    }
+    told = {"01_first": "crop, scale", "02_second": "blur"}
+    class_ = []
+    for name in ("student-01", "student-02"):
+        result = made_up.result(name)
+        notebooks = []
+        for it in result.notebooks:
+            lost = Remark(f"{it.name}: cells had lost their metadata: {told[it.name]}.")
+            edited = Remark(f"{it.name}: checks had been edited: {told[it.name]}.", True)
+            remarks = (*map(Remark, said[it.name]), lost, edited)
+            notebooks.append(replace(it, remarks=remarks))
+        class_.append(replace(result, notebooks=tuple(notebooks)))
+    again = report.About(remarks={"student-01": [Remark("01_first, crop: look."), Remark("So.")]})
+    words = shown(report.write(tmp_path, class_, {}, again)).words
+    for name in ("student-01", "student-02"):
+        both = f"{name}, 01_first, 02_second: each is of an earlier release, and was graded by it."
+        lost = f"{name}: cells had lost their metadata: 01_first (crop, scale); 02_second (blur)."
+        assert words.count(both) == words.count(lost) == 1
+        assert f"{name}: 01_first: odd." in words
+        assert f"{name}: 01_first: checks had been edited: crop, scale." in words
+        assert f"{name}: 02_second: checks had been edited: blur." in words
+    assert words.count("is of an earlier release") == words.count("had lost their") == 2
+    assert "student-01: 01_first, crop: look." in words
+    assert "student-01: So." in words
+    assert "2 suspicious; 5 remarks" in words and "2 suspicious; 3 remarks" in words
+
+
 def test_the_report_ranks_exercises_and_groups(class_, manual, instructors):
     """Recomputed with pandas from the marks alone."""
     marks = pd.DataFrame([mark.__dict__ for result in class_ for mark in result.marks])
