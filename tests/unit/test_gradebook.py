@@ -653,6 +653,7 @@ def test_the_formgrader_s_page_has_no_link_of_a_student_s(course, kind):
     assert hostile.found == harmless.found
     assert ("textarea", "class=comment tabbable", "id=conclusion-comment") in hostile.found
     assert any(tag == "input" and "id=conclusion" in more for tag, *more in hostile.found)
+    assert ".text_cell_render pre {white-space: pre-wrap" in hostile.text, "long lines are wrapped"
     assert hostile.text.count("vbscript:x") == 2, "the answer and the cell of the student's own"
 
 
