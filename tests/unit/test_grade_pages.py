@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from convnetlab.grading import feedback, plots, report, scores, tables
-from convnetlab.grading.records import Remark
+from convnetlab.grading import feedback, hidden, marking, plots, report, scores, store, tables
+from convnetlab.grading.assignment import Question
+from convnetlab.grading.hidden import Exercise
+from convnetlab.grading.records import CellRun, Execution, Remark
 from convnetlab.grading.scores import ByHand
 
 CONCLUSION = ("02_second", "conclusion")
@@ -246,6 +248,35 @@ def test_feedback_in_each_state(tmp_path, changes, told):
     assert told in shown(feedback.write(tmp_path, [result], {})[0]).words
 
 
+INPUTS = "Your answer was also asked for inputs that are not in the notebook"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "asked", "advice"),
+    [
+        (Exercise("crop", 28), 27, False, "Work it out on paper again"),
+        (Exercise("crop", (2, 3), parts={"the side": 0, "the rest": 1}), (2, 4), False, "the rest"),
+        (Exercise("crop", abs, {"few": lambda rng: (-3,)}, draws=1), 2, True, "such inputs"),
+    ],
+)
+def test_only_a_function_is_said_to_have_inputs(tmp_path, exercise, answer, asked, advice):
+    result = made_up.result()
+    first = result.notebooks[0]
+    blank = replace(first.marks[0], state="answered")
+    ran = CellRun("ok")
+    executed = Execution(None, {blank.check: ran}, {blank.check: [answer]}, 1.0, 1)
+    question = Question(blank.exercise, blank.check, blank.title, blank.maximum, False)
+    drawn = hidden.draw(exercise, "seed", "ada", "crop")
+    mark = marking.mark_answer(blank, question, exercise, drawn, executed)
+    assert mark.state in ("wrong", "partly")
+    result = replace(result, notebooks=(replace(first, marks=(mark,)),))
+    store.save(tmp_path, store.Kept(result, {}))
+    kept = store.load(tmp_path, "ada").result
+    words = shown(feedback.write(tmp_path, [kept], {})[0]).words
+    assert (INPUTS in words, "compared with what is right" in words) == (asked, not asked)
+    assert ("Try such inputs by hand" in words) == asked and advice in words
+
+
 def test_feedback_knows_nothing_of_others(pages, class_):
     for result in class_:
         own = result.submission.student
@@ -318,6 +349,37 @@ def test_the_report_has_every_student_and_remark(instructors):
         "earlier run 3",
     ):
         assert told in words, told
+
+
+def test_the_report_says_the_same_of_several_notebooks_once(tmp_path):
+    said = {
+        "01_first": ["01_first is of an earlier release, and was graded by it.", "01_first: odd."],
+        "02_second": ["02_second is of an earlier release, and was graded by it."],
+    }
+    told = {"01_first": "crop, scale", "02_second": "blur"}
+    class_ = []
+    for name in ("student-01", "student-02"):
+        result = made_up.result(name)
+        notebooks = []
+        for it in result.notebooks:
+            lost = Remark(f"{it.name}: cells had lost their metadata: {told[it.name]}.")
+            edited = Remark(f"{it.name}: checks had been edited: {told[it.name]}.", True)
+            remarks = (*map(Remark, said[it.name]), lost, edited)
+            notebooks.append(replace(it, remarks=remarks))
+        class_.append(replace(result, notebooks=tuple(notebooks)))
+    again = report.About(remarks={"student-01": [Remark("01_first, crop: look."), Remark("So.")]})
+    words = shown(report.write(tmp_path, class_, {}, again)).words
+    for name in ("student-01", "student-02"):
+        both = f"{name}, 01_first, 02_second: each is of an earlier release, and was graded by it."
+        lost = f"{name}: cells had lost their metadata: 01_first (crop, scale); 02_second (blur)."
+        assert words.count(both) == words.count(lost) == 1
+        assert f"{name}: 01_first: odd." in words
+        assert f"{name}: 01_first: checks had been edited: crop, scale." in words
+        assert f"{name}: 02_second: checks had been edited: blur." in words
+    assert words.count("is of an earlier release") == words.count("had lost their") == 2
+    assert "student-01: 01_first, crop: look." in words
+    assert "student-01: So." in words
+    assert "2 suspicious; 5 remarks" in words and "2 suspicious; 3 remarks" in words
 
 
 def test_the_report_ranks_exercises_and_groups(class_, manual, instructors):

@@ -1,19 +1,24 @@
 """The nbgrader course: read back by nbgrader's own functions; the results are made up."""
 
+import contextlib
 import json
 import math
 import os
 import random
 import shutil
+import sqlite3
 import sys
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import made_up_class as made_up
 import nbformat
 import pytest
+import sqlalchemy as sql
 from hypothesis import given
 from hypothesis import strategies as st
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from nbgrader.api import Assignment, Grade, Gradebook
 from nbgrader.apps import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
@@ -217,7 +222,7 @@ def test_an_exercise_that_is_gone_takes_its_grades_along_and_brings_them_back(co
         assert not any(it["needs_manual_grade"] for it in book.submission_dicts(NAME))
     assert write(course, class_, fewer) == {}
     told = texts(write(course, [made_up.result(key="3")]))
-    assert told.count("the exercise is back") == 2, told
+    assert told.count("what had been given by hand is back") == 2, told
     with Opened(course) as book:
         grade = book.grade()
         assert (grade.manual_score, grade.extra_credit, grade.needs_manual_grade) == (4, 1, True)
@@ -318,6 +323,57 @@ def test_names_are_split_and_an_instructor_s_own_stay(course):
         assert book.find_student("bo").last_name == "van Dijk"
 
 
+def test_a_new_gradebook_has_what_was_given_by_hand(course):
+    by_hand(course, 4, 0.5, "Well argued.")
+    by_hand(course, 1.5, comment="Unfair check.", cell="crop-check", notebook="01_first")
+    write(course, [made_up.result()], without(made_up.source(), "scale"))
+    before = gradebook.manual_scores(course)
+    written = (course / "by_hand.json").stat().st_mtime_ns
+    gradebook.manual_scores(course)
+    assert (course / "by_hand.json").stat().st_mtime_ns == written, "only what is new is written"
+    (course / "gradebook.db").unlink()
+    assert gradebook.manual_scores(course) == {}
+    remarks = write(course, [made_up.result()])
+    assert "gradebook.db was not there" in texts(remarks, "") and "by_hand" in texts(remarks, "")
+    assert texts(remarks).count("given by hand is back. Look at it again") == 3
+    after = gradebook.manual_scores(course)
+    assert before.keys() == after.keys()
+    for key, was in before.items():
+        assert after[key] == replace(was, is_due=was.points is not None)
+    with Opened(course) as book:
+        assert (book.grade().score, book.comment().comment) == (4.5, "Well argued.")
+        assert not consistency(book)
+    assert write(course, [made_up.result()]).keys() == {"ada"}, "told once for the class"
+
+
+def test_what_was_set_aside_survives_a_lost_gradebook_too(course):
+    by_hand(course, 4, 0.5, "Well argued.")
+    fewer = without(made_up.source(), "conclusion")
+    write(course, [made_up.result(notebooks=fewer, key="2")], fewer)
+    gradebook.manual_scores(course)
+    for _ in range(2):  # a second loss, before the exercise is back
+        (course / "gradebook.db").unlink()
+        write(course, [made_up.result(notebooks=fewer, key="2")], fewer)
+        gradebook.manual_scores(course)
+    write(course, [made_up.result(key="3")])
+    with Opened(course) as book:
+        assert (book.grade().score, book.comment().comment) == (4.5, "Well argued.")
+
+
+def test_a_lost_gradebook_without_a_copy_is_told(course):
+    (course / "gradebook.db").unlink()
+    assert "What was given by hand is not known" in texts(write(course, [made_up.result()]), "")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"given": 3}', '{"given": [{"student": "ada"}]}'])
+def test_a_damaged_copy_is_named_and_stops_the_gradebook(course, text):
+    (course / "gradebook.db").unlink()
+    (course / "by_hand.json").write_text(text)
+    with pytest.raises(LabError, match=r"by_hand\.json holds what was given by hand"):
+        write(course, [made_up.result()])
+    assert not (course / "gradebook.db").exists()
+
+
 def test_other_assignments_in_the_gradebook_are_left_alone(course):
     with Opened(course) as book:
         book.add_assignment("other")
@@ -371,6 +427,59 @@ def test_a_damaged_gradebook_is_named(course):
         write(course, [made_up.result()])
     with pytest.raises(LabError, match="move it away"):
         gradebook.manual_scores(course)
+
+
+has_limits = pytest.mark.skipif(sys.platform == "win32", reason="no limits of files there")
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Make every file end at a size, as a full disk would."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@has_limits
+@pytest.mark.parametrize("size", [8_192, 40_960])
+def test_a_full_disk_is_told_and_leaves_no_half_of_a_gradebook(tmp_path, size):
+    with files_of_at_most(size), pytest.raises(LabError, match=r"gradebook\.db could not") as told:
+        gradebook.write(tmp_path, {}, [], [])
+    assert "free space" in str(told.value) and len(str(told.value)) < 400
+    assert not list(tmp_path.glob("*gradebook*")) and not list(tmp_path.glob(".*db*"))
+    assert gradebook.write(tmp_path, {}, [], []) == {}, "the next run is not in the way of this one"
+
+
+@has_limits
+def test_a_gradebook_that_grows_beyond_the_disk_is_as_before(course):
+    size = (course / "gradebook.db").stat().st_size
+    class_ = [made_up.result(f"student-{n}", full_name="x" * 4000) for n in range(9)]
+    with files_of_at_most(size), pytest.raises(LabError, match=r"gradebook\.db could not"):
+        write(course, class_)
+    with Opened(course) as book:
+        assert [it.id for it in book.students] == ["ada"] and book.grade().needs_manual_grade
+
+
+def test_a_gradebook_that_is_written_to_elsewhere_is_told(course, monkeypatch):
+    plain = sql.create_engine
+    impatient = {"connect_args": {"timeout": 0}}
+    monkeypatch.setattr(ledger.sql, "create_engine", lambda address: plain(address, **impatient))
+    with contextlib.closing(sqlite3.connect(course / "gradebook.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LabError, match=r"gradebook\.db could not.*locked.*close a formgrader"):
+            write(course, [made_up.result("bo")])
+
+
+def test_an_empty_gradebook_is_none(course):
+    (course / "gradebook.db").write_bytes(b"")
+    write(course, [made_up.result()])
+    with Opened(course) as book:
+        assert book.find_submission(NAME, "ada").score == 6
 
 
 def test_the_configuration_is_the_instructor_s_once_it_is_there(course):
@@ -427,21 +536,125 @@ def test_the_formgrader_s_notebooks_are_valid_and_carry_nothing_that_runs(course
     }
     assert kinds == {"text/plain", "image/png"}
     markdown = made.cells[0]
-    assert markdown.source.count("<") == 0 and "![" not in markdown.source
+    assert markdown.cell_type == "markdown" and rendered(markdown.source) == [
+        ("pre", ""),
+        ("code", ""),
+    ]
     assert "nbgrader" not in markdown.metadata and "attachments" not in markdown
     conclusion = next(cell for cell in made.cells if cell.id == "conclusion")
-    assert "<script" not in conclusion.source and "filters do" in conclusion.source
+    assert rendered(conclusion.source) == [("pre", ""), ("code", "")]
+    assert "filters do" in conclusion.source
     given_id = [c.metadata.nbgrader.grade_id for c in made.cells if "nbgrader" in c.metadata]
     assert given_id == ["blur", "blur-check", "conclusion"]
 
 
-@given(st.text())
-def test_no_tag_and_no_picture_survives_in_plain_markdown(text):
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+ATTACKS = (
+    "[click](javascript:alert(1))",
+    "[click](JaVaScRiPt:alert(1))",
+    "[click](java&#115;cript:alert(1))",
+    "[click](java&Tab;script:alert(1))",
+    "[click](java\nscript:alert(1))",
+    "[click](<java\tscript:alert(1)>)",
+    "[click](\x01javascript:alert(1))",
+    "[click](javascript&colon;alert(1))",
+    "[click](java\\script:alert(1) 'title')",
+    "[click]( javascript:alert(1))",
+    "[click](data:text/html;base64,PHNjcmlwdD4=)",
+    "[click](vbscript:x) [click](file:///etc/passwd) [click](//evil.invalid)",
+    "[click][a]\n\n[a]: javascript:alert(1)",
+    "[a]\n\n[a]: <javascript:alert(1)>\n  'title'",
+    "<javascript:alert(1)> <http://evil.invalid>",
+    "![x](http://evil.invalid/x.png) ![x][a]\n\n[a]: javascript:alert(1)",
+    "[![x](attachment:x.svg)](javascript:alert(1))",
+    "<script>alert(1)</script><svg/onload=alert(1)>",
+    "$\\href{javascript:alert(1)}{x}$ $$<b onclick=alert(1)>$$",
+    "$$\n```\n$$\n[click](javascript:alert(1))",
+    "\\begin{x}\n```\n\\end{x} <b>",
+    "```\n[click](javascript:alert(1))",
+    "x\n`````\n[click](javascript:alert(1))\n~~~~~~\n<b>",
+    "\r```\r[click](javascript:alert(1))\u2028```\n\x85```\x0b```\x0c<b>",
+    "</code></pre><script>alert(1)</script>",
+    "&lt;/code&gt;&#60;script>",
+    "- [click](javascript:alert(1))\n\n> [b](javascript:x)\n\n# [c](javascript:x)",
+    "|a|\n|-|\n|[click](javascript:alert(1))|",
+    "x[^1]\n\n[^1]: [click](javascript:alert(1))",
+)
 
-    renderer = IPythonRenderer(escape=False)
-    page = MarkdownWithMath(renderer=renderer).render(shown.plain_markdown(f"{text}<script>x"))
-    assert "<script" not in page and "<img" not in page
+
+class Tags(HTMLParser):
+    """The tags of a page, each with its `href` or `src`."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.text = [], ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, *sorted(f"{k}={v}" for k, v in attrs)) if attrs else (tag, ""))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def rendered(source):
+    """The tags that nbconvert's Markdown, which the formgrader uses, makes of a text."""
+    return Tags(markdown2html_mistune(source)).found
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_is_text(attack):
+    assert rendered(shown.as_typed(attack)) == [("pre", ""), ("code", "")]
+
+
+@given(
+    st.lists(st.sampled_from([*ATTACKS, "`", "```", "~~~", "$$", "\n", "\r", "    "]) | st.text())
+)
+def test_no_text_leaves_its_block(parts):
+    assert rendered(shown.as_typed("".join(parts))) == [("pre", ""), ("code", "")]
+
+
+def formgraders_page(folder, path):
+    """The page that the formgrader makes of a notebook."""
+    import nbgrader.server_extensions.formgrader.handlers as handlers
+    from nbconvert.exporters import HTMLExporter
+
+    config = Config()
+    config.HTMLExporter.template_name = "formgrade"
+    places = [str(folder / "templates"), handlers.template_path]
+    config.HTMLExporter.extra_template_basedirs = places
+    about = dict.fromkeys(("assignment_id", "submission_id", "last_name", "first_name"), "x")
+    about |= {"notebook_id": "02_second", "base_url": "", "student": "ada", "notebook_path": "x"}
+    page, _ = HTMLExporter(config=config).from_filename(
+        str(path), resources=about | {"index": 0, "total": 1}
+    )
+    return page
+
+
+@pytest.mark.parametrize("kind", ["markdown", "raw"])
+def test_the_formgrader_s_page_has_no_link_of_a_student_s(course, kind):
+    def page_of(answer, texts):
+        result = made_up.result(key=answer, answers={"conclusion": answer})
+        notebook = json.loads(result.notebooks[1].executed)
+        own = {"convnetlab": {"own": "changed"}, "raw_mimetype": "text/html"}
+        notebook["cells"][1:1] = [
+            {"cell_type": kind, "id": f"own-{n}", "metadata": own, "source": text}
+            for n, text in enumerate(texts)
+        ]
+        second = replace(result.notebooks[1], executed=json.dumps(notebook))
+        write(course, [replace(result, notebooks=(result.notebooks[0], second))])
+        path = course / "autograded" / "ada" / NAME / "02_second.ipynb"
+        return Tags(formgraders_page(course, path))
+
+    hostile, harmless = (
+        page_of("\n\n".join(ATTACKS), ATTACKS),
+        page_of("So.", ["So."] * len(ATTACKS)),
+    )
+    assert hostile.found == harmless.found
+    assert ("textarea", "class=comment tabbable", "id=conclusion-comment") in hostile.found
+    assert any(tag == "input" and "id=conclusion" in more for tag, *more in hostile.found)
+    assert ".text_cell_render pre {white-space: pre-wrap" in hostile.text, "long lines are wrapped"
+    assert hostile.text.count("vbscript:x") == 2, "the answer and the cell of the student's own"
 
 
 def test_a_checksum_tells_an_answer_from_what_was_given(course):
@@ -452,5 +665,9 @@ def test_a_checksum_tells_an_answer_from_what_was_given(course):
     assert conclusion.metadata.nbgrader.checksum != compute_checksum(conclusion)
     conclusion.source = "### Your conclusion\nYOUR ANSWER HERE"
     assert conclusion.metadata.nbgrader.checksum == compute_checksum(conclusion)
+    blank = {"conclusion": "### Your conclusion\nYOUR ANSWER HERE"}
+    write(course, [made_up.result(key="2", answers=blank)])
+    made = nbformat.read(course / "autograded" / "ada" / NAME / "02_second.ipynb", 4)
+    assert made.cells[-1].source == blank["conclusion"], "what nobody answered is as it was given"
     check = made.cells[2]
     assert check.metadata.nbgrader.checksum == compute_checksum(check)

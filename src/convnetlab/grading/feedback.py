@@ -106,6 +106,7 @@ def exercise(mark: Mark, hand: ByHand, answer: str) -> dict[str, Any]:
             {"name": name, "right": right, "asked": asked, "whole": right == asked}
             for name, (right, asked) in mark.groups.items()
         ],
+        "is_literal": mark.is_literal,
         "hand": words(mark, hand),
         "advice": advice(mark),
         "comment": readable(hand.comment, LONGEST),
@@ -138,6 +139,8 @@ def advice(mark: Mark) -> str:
     look = f"Look at: {', '.join(failed)}. " if failed else ""
     if mark.said and mark.state != "right":
         return f"{look}Begin with what the check says: it names what was expected and what came."
+    if failed and mark.is_literal:
+        return f"{look}Work it out on paper again, step by step."
     if failed:
         return f"{look}Try such inputs by hand, and work out on paper what should come out."
     return ""

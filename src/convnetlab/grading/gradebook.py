@@ -22,6 +22,7 @@ from nbgrader.utils import compute_checksum, is_grade, is_locked, is_solution
 from convnetlab import student
 from convnetlab.grading.ledger import (
     ASSIGNMENT,
+    BY_HAND,
     COURSE,
     DATABASE,
     Asked,
@@ -29,6 +30,7 @@ from convnetlab.grading.ledger import (
     Ledger,
     Place,
     Seen,
+    keep_by_hand,
     recall,
     transaction,
 )
@@ -38,7 +40,7 @@ from convnetlab.grading.scores import ByHand, Manual
 from convnetlab.grading.shown import Cells, cells_of, safe_notebook, sources
 
 CONFIGURATION = "nbgrader_config.py"
-FORMAT = 1  # of the notebooks that the formgrader shows; another number writes them anew
+FORMAT = 2  # of the notebooks that the formgrader shows; another number writes them anew
 
 CONFIGURED = f'''"""Made by convnetlab: nbgrader's formgrader opens here when started here."""
 
@@ -58,13 +60,15 @@ c.CourseDirectory.student_id_exclude = ",".join(
 c.HTMLExporter.extra_template_basedirs = [str(here / "templates"), handlers.template_path]
 '''
 
-# Stands in for MathJax, so that the page works without a network: formulas stay as typed.
+# Stands in for MathJax, so that the page works without a network: formulas stay as typed. Answers
+# are shown as blocks of code, and their paragraphs are long lines: these are to be wrapped.
 MATHJAX = """{%- macro mathjax(url="") -%}
 <script>
 var MathJax = {Hub: {Startup: {signal: {Interest: function (tell) {
   $(function () { tell("End"); });
 }}}}};
 </script>
+<style>.text_cell_render pre {white-space: pre-wrap; word-break: normal}</style>
 {%- endmacro -%}
 """
 
@@ -90,6 +94,7 @@ def write(
     for submission in [*submissions, *(result.submission for result in results)]:
         refuse_unsafe(submission.student)
     given = {name: given_copy(notebook) for name, notebook in notebooks.items()}
+    lost = what_is_lost(folder)
     put_course(folder, notebooks)
     for submission in submissions:
         put_submitted(folder, submission, list(notebooks))
@@ -99,23 +104,38 @@ def write(
     now = put_autograded(folder, seen, given, results)
     with transaction(folder) as connection:
         ledger = Ledger(connection)
+        ledger.remarks[""] += lost
         ledger.keep_cells(given, wanted_cells(given, results))
         ledger.keep_students(results)
         ledger.keep_grades(results, now)
         ledger.remember(now)
-    return {name: tuple(found) for name, found in ledger.remarks.items()}
+    return {name: tuple(found) for name, found in ledger.remarks.items() if found}
+
+
+def what_is_lost(folder: Path) -> list[Remark]:
+    """Return what is to be said if there were grades, and the gradebook is gone."""
+    if (folder / DATABASE).is_file() or not (folder / "autograded").is_dir():
+        return []
+    if (folder / BY_HAND).is_file():
+        rest = f"was taken from {BY_HAND}, as it was when the class was last graded"
+    else:
+        rest = "is not known any more, if anything was"
+    return [Remark(f"{DATABASE} was not there and is made anew. What was given by hand {rest}.")]
 
 
 def manual_scores(folder: Path) -> Manual:
     """Return what instructors gave by hand in the formgrader; nothing if there is no gradebook.
 
+    A copy of it is written beside the gradebook, from which a new one takes it.
+
     Raises:
-        LabError: the gradebook cannot be read.
+        LabError: the gradebook cannot be read, or the copy cannot be written.
     """
     if not (folder / DATABASE).is_file():
         return {}
     with transaction(folder) as connection:
         ledger = Ledger(connection)
+        keep_by_hand(folder / BY_HAND, ledger)
     found = {
         key: ByHand(row["manual_score"], row["extra_credit"] or 0.0, "", row["needs_manual_grade"])
         for key, row in ledger.grades.items()

@@ -21,12 +21,14 @@ from nbformat import NotebookNode
 from nbgrader import api
 
 from convnetlab.errors import LabError
+from convnetlab.grading.pages import put
 from convnetlab.grading.records import Mark, Remark, Result
 from convnetlab.grading.scores import told
-from convnetlab.handoff import write_atomically
+from convnetlab.handoff import read_json, write_atomically
 
 COURSE = ASSIGNMENT = "convnetlab"  # what nbgrader calls them
 DATABASE = "gradebook.db"
+BY_HAND = "by_hand.json"  # a second copy of what only people can give
 
 
 def table(model: Any) -> sql.Table:
@@ -60,6 +62,9 @@ ASIDE = sql.Table(  # what was given by hand for exercises that are gone
     sql.Column("extra_credit", sql.Float),
     sql.Column("manual_comment", sql.Text),
 )
+
+PLACE = ("student", "notebook", "cell")
+GIVEN = ("manual_score", "extra_credit", "manual_comment")
 
 Row = dict[str, Any]
 Key = tuple[str, str, str]  # student, notebook, cell
@@ -131,21 +136,33 @@ def transaction(folder: Path) -> Iterator[sql.Connection]:
         LabError: it is damaged, in use, or cannot be written.
     """
     path = folder / DATABASE
-    if not path.is_file():
-        write_atomically(path, create)
-    engine = sql.create_engine(address(path))
     try:
-        with engine.begin() as connection:
-            OWN.create_all(connection)
-            yield connection
+        if not path.is_file() or not path.stat().st_size:
+            write_atomically(path, lambda new_file: create(new_file, folder / BY_HAND))
+        engine = sql.create_engine(address(path))
+        try:
+            with engine.begin() as connection:
+                OWN.create_all(connection)
+                yield connection
+        finally:
+            engine.dispose()
     except sql.exc.DatabaseError as error:
-        raise LabError(
-            f"{path} could not be read or written ({error.orig}). If a formgrader is open on it, "
-            "close it and run this again. If the file is damaged, move it away: points that were "
-            "given by hand are in it, everything else is made anew."
-        ) from None
-    finally:
-        engine.dispose()
+        raise unusable(path, error) from None
+
+
+def unusable(path: Path, error: sql.exc.DatabaseError) -> LabError:
+    """Return the error to show when a gradebook could not be read or written."""
+    told_of = f"{path} could not be read or written: {error.orig}."
+    if isinstance(error, sql.exc.OperationalError):
+        return LabError(
+            f"{told_of} Its scores are as before: free space, make the file writable, or close a "
+            "formgrader that is open on it, and run this again."
+        )
+    return LabError(
+        f"{told_of} It is damaged: put a copy of yours in its place, or move it away and run this "
+        f"again. Points and comments are then as {BY_HAND} has them: those given by hand since "
+        "the last grading are lost, flags too, and everything else is made anew."
+    )
 
 
 def address(path: Path) -> sql.URL:
@@ -153,14 +170,61 @@ def address(path: Path) -> sql.URL:
     return sql.URL.create("sqlite", database=str(path))
 
 
-def create(path: Path) -> None:
-    """Let nbgrader make an empty gradebook; it calls `alembic`, which stands beside Python."""
+def create(path: Path, by_hand: Path) -> None:
+    """Let nbgrader make a gradebook, with nothing in it but what had been given by hand.
+
+    It calls `alembic`, which stands beside Python.
+
+    Args:
+        path: where to.
+        by_hand: what `keep_by_hand` wrote. It is set aside, and so comes back with its exercises.
+    """
     before = os.environ.get("PATH", "")
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
     try:
         api.Gradebook(address(path), COURSE).close()
     finally:
         os.environ["PATH"] = before
+        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)  # if it failed half-way
+    engine = sql.create_engine(address(path))
+    try:
+        with engine.begin() as connection:
+            OWN.create_all(connection)
+            if rows := kept_by_hand(by_hand):
+                connection.execute(sql.insert(ASIDE), rows)
+    finally:
+        engine.dispose()
+
+
+def kept_by_hand(path: Path) -> list[Row]:
+    """Return what had been given by hand, in the columns of what is set aside.
+
+    Raises:
+        LabError: the file cannot be understood.
+    """
+    if not path.is_file():
+        return []
+    try:
+        rows = read_json(path)["given"]
+        return [{name: row[name] for name in (*PLACE, *GIVEN)} for row in rows]
+    except (LabError, KeyError, TypeError):
+        raise LabError(
+            f"{path} holds what was given by hand, and cannot be understood. Put a copy of yours "
+            "in its place, or move it away: the points and comments in it are then lost."
+        ) from None
+
+
+def keep_by_hand(path: Path, ledger: "Ledger") -> None:
+    """Write down what was given by hand, what is set aside included, outside of the gradebook."""
+    rows: dict[Key, Row] = {}
+    found = [*ledger.grades.items(), *ledger.comments.items(), *ledger.aside().items()]
+    for key, row in found:
+        given = {name: row[name] for name in GIVEN if row.get(name) is not None}
+        if given:
+            place = dict(zip(PLACE, key, strict=True))
+            rows[key] = rows.get(key, place | dict.fromkeys(GIVEN)) | given
+    value = {"given": [rows[key] for key in sorted(rows)]}
+    put(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def new(**values: Any) -> Row:
@@ -431,35 +495,35 @@ class Ledger:
         gone = {key: row for key, row in rows.items() if is_gone(key, row)}
         for key, row in gone.items():
             del rows[key]
-            names = ("manual_score", "extra_credit", "manual_comment")
-            kept = {name: row[name] for name in names if row.get(name) is not None}
+            kept = {name: row[name] for name in GIVEN if row.get(name) is not None}
             if kept:
                 self.set_aside(key, kept)
         self.delete(kind, [row["id"] for row in gone.values()])
 
     def set_aside(self, key: Key, kept: Row) -> None:
         """Keep what was given by hand for an exercise that is gone, in case it comes back."""
-        place = dict(zip(("student", "notebook", "cell"), key, strict=True))
+        place = dict(zip(PLACE, key, strict=True))
         where = sql.and_(*(ASIDE.c[name] == value for name, value in place.items()))
         if self.connection.execute(sql.update(ASIDE).where(where).values(kept)).rowcount == 0:
             self.insert(ASIDE, [place | kept])
-        what = by_hand(
-            *(kept.get(name) for name in ("manual_score", "extra_credit", "manual_comment"))
-        )
+        what = by_hand(*(kept.get(name) for name in GIVEN))
         self.say(
             key,
             f"{what} given by hand, and the exercise is gone. It is kept, and comes back with it",
         )
 
+    def aside(self) -> dict[Key, Row]:
+        """Return what is set aside."""
+        rows = [dict(row) for row in self.connection.execute(sql.select(ASIDE)).mappings()]
+        return {(row["student"], row["notebook"], row["cell"]): row for row in rows}
+
     def take_back(self, keys: Collection[Key]) -> dict[Key, Row]:
         """Return what was set aside for exercises that are there again; it is no longer aside."""
-        rows = [dict(row) for row in self.connection.execute(sql.select(ASIDE)).mappings()]
-        found = {(row["student"], row["notebook"], row["cell"]): row for row in rows}
-        back = {key: row for key, row in found.items() if key in keys}
+        back = {key: row for key, row in self.aside().items() if key in keys}
         for key in back:
             place = zip((ASIDE.c.student, ASIDE.c.notebook, ASIDE.c.cell), key, strict=True)
             self.connection.execute(sql.delete(ASIDE).where(*(name == it for name, it in place)))
-            self.say(key, "the exercise is back, with what was given by hand. Look at it again")
+            self.say(key, "what had been given by hand is back. Look at it again")
         return back
 
     def remember(self, now: Mapping[Place, Seen]) -> None:

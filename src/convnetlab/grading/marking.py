@@ -195,7 +195,9 @@ def mark_answer(
         share = sum(whole) / len(whole)
     points = min(max(round(question.maximum * share, 2), 0.0), question.maximum)
     state = "right" if share == 1 else "partly" if share > 0 else "wrong"
-    return replace(blank, points=points, state=state, said=said, groups=groups)
+    is_literal = bool(groups) and exercise is not None and not callable(exercise.answer)
+    result = replace(blank, points=points, state=state, said=said, groups=groups)
+    return replace(result, is_literal=is_literal)
 
 
 def why(executed: Execution, question: Question) -> str:

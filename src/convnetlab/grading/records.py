@@ -153,7 +153,8 @@ class Mark:
         maximum: as the instructor's source says.
         state: "right", "partly", "wrong", "unanswered", "missing" or "by hand".
         said: what the visible check said, "" if it passed.
-        groups: (right, asked) of the hidden inputs, by the name of their group.
+        groups: (right, asked) of the hidden inputs, or of a literal's parts, by their name.
+        is_literal: whether the groups are parts of a value, for which there are no inputs.
     """
 
     exercise: str
@@ -165,6 +166,7 @@ class Mark:
     state: str
     said: str = ""
     groups: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    is_literal: bool = False
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def told_of(results: Sequence[Result], manual: Manual, about: About) -> dict[str
         for mark in result.marks
         for points in [reached(mark, given(manual, result.submission.student, mark))]
     ]
-    remarks = list(all_remarks(results, about))
+    remarks = together(list(all_remarks(results, about)))
     exercises = hardest(scored)
     shares = [row["share"] for row in exercises]
     title = "How hard the exercises were"
@@ -180,6 +180,40 @@ def all_remarks(results: Sequence[Result], about: About) -> Iterator[dict[str, A
     for student in about.remarks.keys() - there:
         for remark in about.remarks[student]:
             yield row_of_remark(student, "", "", remark)
+
+
+def together(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the remarks, those as one that say the same of several of a student's notebooks.
+
+    What is suspicious stays by itself.
+
+    >>> lost = ["01: had lost cells: a, b.", "02: had lost cells: c."]
+    >>> rows = [row_of_remark("ada", "", text[:2], Remark(text)) for text in lost]
+    >>> [row["text"] for row in together(rows)]
+    ['had lost cells: 01 (a, b); 02 (c).']
+    """
+    alike: defaultdict[object, list[dict[str, Any]]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        is_alone = row["suspicious"] or not row["text"].startswith(row["notebook"] or "\0")
+        alike[number if is_alone else (row["student"], said_of(row)[0])].append(row)
+    return [found[0] if len(found) == 1 else as_one(found) for found in alike.values()]
+
+
+def said_of(row: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a remark that begins with its notebook says of it, and of which cells."""
+    text = row["text"].removeprefix(row["notebook"])
+    kind, _, cells = text.removeprefix(": ").partition(": ")
+    return (kind, cells.removesuffix(".")) if text.startswith(": ") else (f"each{text}", "")
+
+
+def as_one(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return remarks of one kind, on several notebooks of a student, as one."""
+    kind, cells = said_of(rows[0])
+    names = list(dict.fromkeys(row["notebook"] for row in rows))
+    if not cells:
+        return rows[0] | {"notebook": ", ".join(names), "text": kind}
+    each = "; ".join(f"{row['notebook']} ({said_of(row)[1]})" for row in rows)
+    return rows[0] | {"notebook": "", "text": f"{kind}: {each}."}
 
 
 def row_of_remark(student: str, name: str, notebook: str, remark: Remark) -> dict[str, Any]:

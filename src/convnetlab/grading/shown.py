@@ -2,13 +2,16 @@
 
 nbgrader's formgrader puts a notebook's Markdown and HTML into its page as they are, and that page
 may do in the instructor's Jupyter whatever the instructor may. So nothing of the student's may
-reach it that a browser would run or load.
+reach it that a browser would run, load or follow: a link to `javascript:` is enough.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+import nbformat
+from nbgrader.utils import compute_checksum
 
 SETTINGS = ("grade", "grade_id", "locked", "points", "schema_version", "solution", "task")
 Cells = list[dict[str, Any]]  # as JSON has them
@@ -49,8 +52,9 @@ def safe_cell(
     own = cell.get("metadata", {}).get("convnetlab", {}).get("own")
     settings = {} if own else dict(cell.get("metadata", {}).get("nbgrader", {}))
     source, kind = text_of(cell.get("source", "")), cell.get("cell_type")
-    if kind == "markdown" and (own or settings.get("solution")):
-        source = plain_markdown(source)
+    is_theirs = own or (settings.get("solution") and not is_as_given(cell, checksums))
+    if kind != "code" and is_theirs:
+        source, kind = as_typed(source), "markdown"
     shown: dict[str, Any] = {
         "cell_type": kind if kind in ("code", "markdown") else "raw",
         "id": free_id(str(cell.get("id", "")), taken),
@@ -86,13 +90,27 @@ def text_of(value: object) -> str:
     return "".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def plain_markdown(text: str) -> str:
-    """Return Markdown in which a tag is seen, not obeyed, and no picture is loaded.
+def is_as_given(cell: Mapping[str, Any], checksums: Mapping[str, str]) -> bool:
+    """Whether an answer is still what students get, by nbgrader's checksum."""
+    known = checksums.get(cell["metadata"]["nbgrader"].get("grade_id"))
+    given = nbformat.from_dict({**cell, "source": text_of(cell.get("source", ""))})
+    return known is not None and compute_checksum(given) == known
 
-    >>> plain_markdown("*so* <script>1 < 2</script> ![](http://x)")
-    '*so* &lt;script>1 < 2&lt;/script> !\\\\[](http://x)'
+
+def as_typed(text: str) -> str:
+    """Return Markdown that shows a text as it was typed, with nothing in it obeyed.
+
+    A block of code ends at a fence at least as long as its first, and this one is longer than any
+    in the text. To neutralise links one by one would be to guess what each renderer takes for one.
+
+    >>> print(as_typed("*so* [click](javascript:alert(1)) ```"))
+    ````
+    *so* [click](javascript:alert(1)) ```
+    ````
     """
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text).replace("![", r"!\[")
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}"
 
 
 def shown_of(output: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
