@@ -118,7 +118,9 @@ def nbgrader(submissions: Path, course: Path) -> float:
 def kill_half_way(submissions: Path, grades: Path, students: int) -> dict[str, int]:
     """Grade with two workers, kill one (SIGKILL) when half is done, and count what came of it."""
     command = our_command(submissions, grades)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         told: list[str] = []
         for line in process.stderr:
