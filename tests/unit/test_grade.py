@@ -218,6 +218,16 @@ def test_changed_hidden_tests_execute_only_what_they_change(two, scheduler, monk
     assert executed == [("ada", ["02_words"]), ("bob", ["02_words"])]
 
 
+def test_another_package_grades_anew(tmp_path, monkeypatch):
+    (tmp_path / "__init__.py").write_text("")
+    monkeypatch.setattr(grading.marking.convnetlab, "__file__", str(tmp_path / "__init__.py"))
+    before = grading.marking.circumstances(QUICK, True)
+    assert grading.marking.circumstances(QUICK, True) == before
+    assert grading.marking.circumstances(QUICK, False) != before
+    (tmp_path / "evaluation.py").write_text("def accuracy(): return 1")
+    assert grading.marking.circumstances(QUICK, True) != before
+
+
 def test_one_exercise_is_graded_again_alone(two, scheduler):
     mine, submissions, grades = two
     hidden = mine / "hidden_tests.py"

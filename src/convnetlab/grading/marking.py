@@ -9,10 +9,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import nbformat
 
+import convnetlab
 from convnetlab.grading import execution, hidden, slices
 from convnetlab.grading.assignment import Assignment, Question
 from convnetlab.grading.rebuild import rebuild
@@ -239,9 +241,15 @@ def cell_source(rebuilt: Rebuilt, exercise: str) -> str:
 
 
 def circumstances(limits: Limits, sandbox: bool) -> str:
-    """Return a hash of all else that an execution depends on: limits, sandbox, versions."""
+    """Return a hash of all else that an execution depends on: limits, sandbox, versions, package.
+
+    The package is what answers are compared with, and what they may use.
+    """
     told = json.dumps([FORMAT, asdict(limits), sandbox, versions()], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    digest = hashlib.sha256(told.encode())
+    for path in sorted(Path(convnetlab.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def repr_inputs(inputs: tuple[tuple[Any, ...], ...] | None) -> str:
