@@ -279,7 +279,7 @@ def grade_all(
         if tasks:
             jobs[student] = (tasks, settings.limits, settings.is_shut_in)
         else:
-            finish(out, submission, plans, {}, kept, settings)
+            finish(out, submission, plans, {}, kept, circumstances, settings)
     say(f"{len(found)} submissions, {len(found) - len(jobs)} of them need no execution")
     reused = sum(it.prepared is None for plans in planned.values() for it in plans.values())
     about = report.About(source=newest.stamp, reused=reused)
@@ -295,7 +295,15 @@ def grade_all(
                 say(f"{pace.step()}: {student}: not graded: {outcome.error}")
                 continue
             kept = store.load(out, student)
-            result = finish(out, by_name[student], planned[student], outcome.value, kept, settings)
+            result = finish(
+                out,
+                by_name[student],
+                planned[student],
+                outcome.value,
+                kept,
+                circumstances,
+                settings,
+            )
             reached = sum(mark.points for mark in result.marks)
             possible = sum(mark.maximum for mark in result.marks)
             say(f"{pace.step()}: {student}: {reached:g} of {possible:g} points")
@@ -409,11 +417,11 @@ def finish(
     plans: Mapping[str, Plan],
     executed: Mapping[str, Execution],
     kept: store.Kept | None,
+    circumstances: str,
     settings: Settings,
 ) -> Result:
     """Mark what was executed, put it beside what still holds, and keep both."""
     results, executions = [], dict(kept.executions) if kept else {}
-    circumstances = marking.circumstances(settings.limits, settings.is_shut_in)
     for name, it in plans.items():
         there = previous(kept, name)
         if it.prepared is None:
