@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -372,5 +373,6 @@ def test_killed_and_run_again_it_ends_with_the_same_weights(survivor, tmp_path, 
             break  # else it was faster than we were: from the beginning
     else:
         pytest.fail("each training ended before it could be killed")
-    assert [*tmp_path.glob("*.npz")], "killed before there was anything to go on from"
+    kept = [*Path(killed.checkpoints).glob("*.npz")]
+    assert kept, "killed before there was anything to go on from"
     assert trials.run_apart(killed)["weights_sha256"] == survivor["weights_sha256"]

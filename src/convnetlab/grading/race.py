@@ -135,11 +135,18 @@ def kill_half_way(submissions: Path, grades: Path, students: int) -> dict[str, i
     }
 
 
-def kill_worker(command: int) -> None:
-    """Kill a worker process of a command that has a kernel at work."""
-    for worker in psutil.Process(command).children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if any("ipykernel" in " ".join(child.cmdline()) for child in worker.children(True)):
-                worker.kill()
-                return
-    raise RuntimeError("no worker had a kernel at work")
+def kill_worker(command: int, patience: float = 60) -> None:
+    """Kill (SIGKILL) a worker process of a command, as soon as one has a kernel at work.
+
+    Raises:
+        RuntimeError: none has within `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        for worker in psutil.Process(command).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any("ipykernel" in " ".join(child.cmdline()) for child in worker.children(True)):
+                    worker.kill()
+                    return
+        time.sleep(0.05)
+    raise RuntimeError(f"no worker has a kernel at work after {patience} s")
