@@ -65,8 +65,8 @@ def test_nothing_of_the_repository_and_of_people_is_there(kernel, root, tmp_path
     grades.write_text("secret")
     places = [
         *(notebooks_folder(), root / "tests", root / ".git", root / "README.md", grades, tmp_path),
-        *("/etc/passwd", "/etc/shadow", "/root/.bashrc", "/home", "/var", "/run", "/sys", "/mnt"),
-        *("/proc/kcore", Path.home() / ".ssh", notebooks_folder() / "hidden_tests.py"),
+        *("/etc/passwd", "/etc/shadow", "/home", "/var", "/run", "/sys", "/mnt", "/proc/kcore"),
+        *(Path.home() / ".bashrc", Path.home() / ".ssh", notebooks_folder() / "hidden_tests.py"),
     ]
     code = """
 look = lambda place: os.listdir(place) if os.path.isdir(place) else open(place, "rb").read(1)
