@@ -529,9 +529,9 @@ def images(repeats: int = 3, say: Say = print) -> str:
 
 
 def grading(quick: bool = False, repeats: int = 1, say: Say = print) -> str:
-    """Grade a class of 24 by us and by nbgrader; write `grading.json`, return it as text.
+    """Grade a class of 24 by us and by nbgrader; write `class.json`, return it as text.
 
-    With `quick` the class has four, and the file is `grading-quick.json`.
+    With `quick` the class has four, and the file is `class-quick.json`.
     """
     from convnetlab.grading.race import race
 
@@ -539,7 +539,7 @@ def grading(quick: bool = False, repeats: int = 1, say: Say = print) -> str:
     with tempfile.TemporaryDirectory() as place:
         found = race(repeats, 4 if quick else 24, say, Path(place))
     result = {"machine": machine(), "load": load, **found}
-    write_json(folder() / ("grading-quick.json" if quick else "grading.json"), result)
+    write_json(folder() / ("class-quick.json" if quick else "class.json"), result)
     return "\n".join(f"{name}: {value}" for name, value in result.items())
 
 
