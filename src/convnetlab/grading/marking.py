@@ -10,12 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import nbformat
 
 import convnetlab
-from convnetlab.grading import execution, hidden, slices
+from convnetlab.grading import execution, hidden, slices, wire
 from convnetlab.grading.assignment import Assignment, Question
 from convnetlab.grading.rebuild import rebuild
 from convnetlab.grading.records import Execution, Limits, Mark, Probe, Rebuilt, Remark
@@ -43,7 +42,7 @@ class Task:
     @property
     def key(self) -> str:
         """A hash of all that the execution depends on but limits and versions."""
-        probes = [(probe.check, probe.name, repr_inputs(probe.inputs)) for probe in self.probes]
+        probes = [(probe.check, probe.name, wire.encode(probe.inputs)) for probe in self.probes]
         told = json.dumps([list(self.sources.items()), probes])
         return hashlib.sha256(told.encode(errors="surrogatepass")).hexdigest()
 
@@ -250,10 +249,3 @@ def circumstances(limits: Limits, sandbox: bool) -> str:
     for path in sorted(Path(convnetlab.__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def repr_inputs(inputs: tuple[tuple[Any, ...], ...] | None) -> str:
-    """Return inputs as text that differs where they differ."""
-    from convnetlab.grading import wire
-
-    return wire.encode(inputs)
