@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	@if [ -e .venv/.making ]; then echo "An earlier set-up was cut short; it begins anew."; rm -rf .venv; fi
 	@if [ ! -x $(BIN)/python ] || [ -e $(READY) ]; then mkdir -p .venv && touch .venv/.making; fi
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,pretrained,grading]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,pretrained,edge,grading]'
 	@touch $(READY) && rm -f .venv/.making
 
 run: $(READY)  ## run the whole lab on MNIST and say where the report is

@@ -1,0 +1,123 @@
+"""After stage 4: a trained network as a small file for a telephone, by LiteRT (TensorFlow Lite).
+
+Four variants of one network. `float32` has the numbers that were trained. `float16` keeps each
+weight in half the bytes. `dynamic` keeps weights as whole numbers of eight bits, with a scale for
+each. `int8` also computes with such numbers throughout; it needs some pictures to see how large
+the numbers between its layers become (calibration).
+Source of the arithmetic: B. Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
+"""
+
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convnetlab.errors import LabError
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+VARIANTS = ("float32", "float16", "dynamic", "int8")
+CALIBRATION = 200  # training pictures that int8 is calibrated on
+
+
+def export(model: Any, variant: str, calibration: Pixels | None = None) -> bytes:
+    """Return a trained network as a LiteRT file's bytes (a flatbuffer, `.tflite`).
+
+    It takes one picture at a time, (1, H, W, C), and gives (1, classes) probabilities. `int8` takes
+    the pixels as they are, uint8, and gives uint8: 256 times the probability.
+
+    Args:
+        model: takes raw pixels 0..255, (N, H, W, C); of several outputs the first is taken.
+        variant: one of `VARIANTS`.
+        calibration: uint8 (N, H, W, C), training pictures; `int8` needs them.
+
+    Raises:
+        LabError: LiteRT has no counterpart for one of the network's operations.
+    """
+    from convnetlab.backend import keras, quiet_error_stream, tf
+
+    if len(model.outputs) > 1:
+        model = keras.Model(model.inputs, model.outputs[0])
+    options: dict[str, Any] = {}
+    if variant != "float32":
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if variant == "float16":
+        options["target_spec"] = {"supported_types": [tf.float16]}
+    if variant == "int8":
+        assert calibration is not None
+        pictures = with_both_ends(calibration)
+        options |= {
+            "representative_dataset": lambda: ([image[None]] for image in pictures),
+            "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
+            "inference_input_type": tf.uint8,
+            "inference_output_type": tf.uint8,
+        }
+    shape = (1, *model.inputs[0].shape[1:])
+    # A batch of one, fixed: a free one would add operations that compute shapes.
+    signature = [keras.InputSpec(shape=shape, dtype="float32", name="image")]
+    with tempfile.TemporaryDirectory() as folder, quiet_error_stream():
+        path = Path(folder) / "model.tflite"
+        try:
+            model.export(path, format="litert", verbose=False, input_signature=signature, **options)
+        except Exception as error:  # the converter has no narrower one
+            raise LabError(
+                f"LiteRT cannot take the network {model.name!r} as {variant}: "
+                f"{str(error).strip().splitlines()[0]}"
+            ) from None
+        return path.read_bytes()
+
+
+def with_both_ends(images: Pixels) -> Floats:
+    """Return pictures as float32, the first with a black and a white pixel.
+
+    So the calibrated range of the pixels is 0..255 whatever the pictures, and a pixel's eight bits
+    are its value.
+    """
+    pictures = images.astype(np.float32)
+    pictures[0, 0, 0], pictures[0, -1, -1] = 0, 255
+    return pictures
+
+
+def interpreter(file: bytes, threads: int = 1) -> Any:
+    """Return LiteRT's interpreter of a file's bytes, ready to be asked.
+
+    Raises:
+        LabError: it is not installed.
+    """
+    if not find_spec("ai_edge_litert"):
+        raise LabError(
+            "LiteRT's interpreter is not installed. Install it: "
+            "pip install -c constraints.txt -e '.[edge]'"
+        )
+    from ai_edge_litert.interpreter import Interpreter
+
+    made = Interpreter(model_content=file, num_threads=threads)
+    made.allocate_tensors()
+    return made
+
+
+def predict(file: bytes, images: Pixels) -> Floats:
+    """Return what a LiteRT file says of pictures, one at a time.
+
+    Args:
+        file: the bytes of a variant.
+        images: uint8 (N, H, W, C).
+
+    Returns:
+        Probabilities, float32 (N, classes); those of `int8` are multiples of 1/256.
+    """
+    network = interpreter(file)
+    entry, end = network.get_input_details()[0], network.get_output_details()[0]
+    scale, zero = end["quantization"]  # 0, 0 where nothing is quantised
+    said = []
+    for image in images:
+        network.set_tensor(entry["index"], image[None].astype(entry["dtype"]))
+        network.invoke()
+        said.append(network.get_tensor(end["index"])[0].astype(np.float32))
+    answers: Floats = (np.stack(said) - np.float32(zero)) * np.float32(scale or 1)
+    return answers
