@@ -12,15 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convnetlab.drawings import Drawings
 from convnetlab.handoff import write_atomically
-
-if TYPE_CHECKING:
-    from convnetlab.drawings import Drawings
 
 Pixels = NDArray[np.uint8]
 
@@ -71,7 +69,7 @@ class PageFacts:
     accuracy: float
     test_images: int
     made_with: Mapping[str, str]
-    drawn: "Drawings | None" = None
+    drawn: Drawings | None = None
     fit: str = "pad"
     examples: Sequence[tuple[Pixels, int]] = ()
     painted: Painted | None = None
