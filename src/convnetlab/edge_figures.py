@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.gridspec import SubplotSpec
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from convnetlab.figures import BLUE, GREY, ORANGE, LabFigure, show_picture
@@ -20,18 +21,18 @@ Floats = NDArray[np.float32]
 
 BARS = 5  # classes whose probabilities are drawn
 KERAS = "Keras"  # with this the names of Keras's rows begin
-COLUMNS = 5  # pictures a row
+COLUMNS, ACROSS = 5, 4  # pictures a row; panels a row
 SIDE, LINE = 1.6, 0.2  # inches: a picture, a line of text
 # Panels of the table's figure: a column, its axis's label, how values are written, whether
 # the axis has equal room for each power of ten.
 PANELS = (
     ("bytes", "size, bytes", "{:,.0f}", True),
-    ("accuracy", "accuracy on the test set (95 % interval)", "{:.4f}", False),
-    ("agreement", "answers that are Keras's, %", "{:.2f}", False),
+    ("accuracy", "accuracy, test set (95 % interval)", "{:.4f}", False),
+    ("agreement", "answers as Keras's, %", "{:.2f}", False),
     ("ms an image", "one picture, ms (median)", "{:,.3g}", True),
     ("images a second", "pictures a second", "{:,.0f}", True),
     ("cold start, s", "cold start, s", "{:.2f}", True),
-    ("peak MiB", "memory of that process, MiB", "{:,.0f}", True),
+    ("peak MiB", "memory, cold start, MiB", "{:,.0f}", True),
 )
 
 
@@ -109,11 +110,11 @@ def variants(table: pd.DataFrame, title: str) -> LabFigure:
         + (f", {row['ms an image']:.3g} ms an image" if "ms an image" in table else "")
         for name, row in table.iterrows()
     ]
-    rows = -(-len(panels) // 3)
+    rows = -(-len(panels) // ACROSS)
     height = rows * (0.3 * len(table) + 0.9) + 0.5
     figure = LabFigure(f"{title}. {'; '.join(told)}.", 13, height)
     figure.suptitle(title)
-    grid = list(figure.subplots(rows, 3, squeeze=False, sharey=True).flat)
+    grid = list(figure.subplots(rows, ACROSS, squeeze=False, sharey=True).flat)
     for axes, panel in zip(grid, panels, strict=False):
         draw_panel(axes, table, *panel)
     for unused in grid[len(panels) :]:
@@ -137,11 +138,16 @@ def draw_panel(
         place = axes.get_yaxis_transform()
         axes.text(1.02, row, text, transform=place, va="center", fontsize=9)
     if is_log:
-        axes.set(xscale="log")
-    axes.margins(x=0.12)
+        axes.set(xscale="log", xlim=(values.min() / 1.8, values.max() * 1.8))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.margins(x=0.12)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.7g}"))
     axes.set(xlabel=label, ylim=(len(table) - 0.5, -0.5))
     axes.set_yticks(range(len(table)), table.index)
-    axes.tick_params(labelleft=True)
+    axes.tick_params(axis="x", labelsize=8)
     axes.grid(alpha=0.3)
 
 
@@ -150,15 +156,19 @@ def is_keras(name: object) -> bool:
     return str(name).startswith(KERAS)
 
 
-def changed(images: Pixels, answers: Sequence[pd.DataFrame], title: str) -> LabFigure:
+def changed(
+    images: Pixels, answers: Sequence[pd.DataFrame], classes: Sequence[str], title: str
+) -> LabFigure:
     """Draw pictures, five a row, with what they are and what Keras and the variants say.
 
     Args:
         images: uint8 (N, H, W, C).
         answers: of each picture, rows of `deployment.changes`.
+        classes: the classes' names.
         title: the figure's title.
     """
-    captions = [in_lines(rows) for rows in answers]
+    names = dict(zip(classes, short_names(classes, 14), strict=True))
+    captions = [in_lines(rows, names) for rows in answers]
     lines = max(caption.count("\n") + 1 for caption in captions)
     count = -(-len(images) // COLUMNS)
     height = count * (SIDE + LINE * lines + 0.15) + 0.6
@@ -174,10 +184,10 @@ def changed(images: Pixels, answers: Sequence[pd.DataFrame], title: str) -> LabF
     return figure
 
 
-def in_lines(rows: pd.DataFrame) -> str:
+def in_lines(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
     """Say in a line each what a picture is, what Keras says, and what each variant says."""
     first = rows.iloc[0]
-    is_it, of_keras = short_names([first["truth"], first["keras"]], 14)
-    said = zip(rows["variant"], short_names(list(rows["says"]), 14), rows["confidence"], strict=True)
-    lines = [f"is {is_it}", f"{KERAS}: {of_keras}, {first['keras confidence']:.0%}"]
-    return "\n".join([*lines, *(f"{variant}: {name}, {sure:.0%}" for variant, name, sure in said)])
+    said = [(KERAS, first["keras"], first["keras confidence"])]
+    said += zip(rows["variant"], rows["says"], rows["confidence"], strict=True)
+    lines = [f"{who}: {names[what]}, {sure:.0%}" for who, what, sure in said]
+    return "\n".join([f"is {names[first['truth']]}", *lines])

@@ -23,9 +23,17 @@ from numpy.typing import NDArray
 
 from convnetlab import edge, edge_figures, edge_speeds, edge_trials
 from convnetlab.datasets import Dataset, load_specified
-from convnetlab.deployment import FOLDER, KERAS, Deployed, changes, deploy, first_output, write_bytes
+from convnetlab.deployment import (
+    FOLDER,
+    KERAS,
+    Deployed,
+    changes,
+    deploy,
+    first_output,
+    write_bytes,
+)
 from convnetlab.figures import LabFigure
-from convnetlab.handoff import Run, read_json, versions, write_atomically, write_json
+from convnetlab.handoff import Run, read_json, versions, write_json
 from convnetlab.prediction import load_model
 from convnetlab.preprocess import part_of
 
@@ -98,8 +106,16 @@ def measure(
     model = first_output(load_model(run.need("model.keras")))
     split = pd.read_csv(run.need("split.csv"))
     data = load_specified(read_json(run.need("dataset.json")), say)
-    page = {"float32_page": float32_page, "paint": PAINTED}
-    deployed = deploy(run, model, data, split, variants=edge.VARIANTS, say=say, **page)
+    deployed = deploy(
+        run,
+        model,
+        data,
+        split,
+        variants=edge.VARIANTS,
+        float32_page=float32_page,
+        paint=PAINTED,
+        say=say,
+    )
     indices, truth = part_of(split, "test")
     table = with_keras_calls(deployed.table)
     if edge.has_interpreter():
@@ -220,20 +236,20 @@ def draw_changed(changed: pd.DataFrame, data: Dataset) -> LabFigure | None:
     """Draw test pictures whose answer changed, the first `SHOWN`; None where none did."""
     if changed.empty:
         return None
-    groups = {int(index): rows for index, rows in changed.groupby("index", sort=True)}
-    shown = [*groups][:SHOWN]
-    title = f"{len(groups)} test pictures that a variant answers otherwise than Keras"
-    title += f", {len(shown)} of them" if len(shown) < len(groups) else ""
-    images = data.test_batch(np.array(shown))
-    return edge_figures.changed(images, [groups[index] for index in shown], title)
+    pictures = changed["index"].drop_duplicates().sort_values()
+    shown = pictures.iloc[:SHOWN].to_numpy()
+    groups = [changed[changed["index"] == index] for index in shown]
+    title = f"Test pictures that a variant answers otherwise than Keras: {len(pictures)}"
+    title += f", of which {len(shown)} are shown" if len(shown) < len(pictures) else ""
+    images = data.test_batch(shown)
+    return edge_figures.changed(images, groups, data.classes, title)
 
 
 def write(run: Run, measured: Measured, how: Mapping[str, Any]) -> None:
     """Write tables and figures into a run's folder `edge`, each whole or not at all."""
     folder, deployed = measured.folder, measured.deployed
-    for name, table in {"edge.csv": measured.table, "changed.csv": measured.changed}.items():
-        keep = table is measured.table  # its index has the names
-        write_atomically(folder / name, lambda path, t=table, k=keep: t.to_csv(path, index=k))
+    write_bytes(folder / "edge.csv", measured.table.to_csv().encode())
+    write_bytes(folder / "changed.csv", measured.changed.to_csv(index=False).encode())
     page = deployed.page
     facts = {
         **how,
