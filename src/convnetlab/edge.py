@@ -26,8 +26,7 @@ Floats = NDArray[np.float32]
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 CALIBRATION = 200  # training pictures that int8 is calibrated on
 MISSING = (
-    "LiteRT's interpreter is not installed. Install it: "
-    "pip install -c constraints.txt -e '.[edge]'"
+    "LiteRT's interpreter is not installed. Install it: pip install -c constraints.txt -e '.[edge]'"
 )
 
 

@@ -6,6 +6,7 @@ Source: B. Jacob et al., "Quantization and Training of Neural Networks for Effic
 Integer-Arithmetic-Only Inference", CVPR 2018, sections 2.1 and 2.2.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from convnetlab import edge
 from convnetlab.errors import LabError
+from convnetlab.quiet import quiet_error_stream
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.int8]
@@ -27,8 +29,8 @@ def scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
 
     The range is widened to 0 first: 0 must be a whole number exactly, for padding is made of it.
 
-    >>> scale_and_zero_point(0, 255), scale_and_zero_point(2, 5.1)
-    ((1.0, -128), (0.02, -128))
+    >>> scale_and_zero_point(0, 255), scale_and_zero_point(100, 510)
+    ((1.0, -128), (2.0, -128))
     """
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / STEPS or 1.0
@@ -41,7 +43,12 @@ def quantise(values: Floats, scale: float | Floats, zero_point: int) -> Bytes:
     >>> quantise(np.array([-1, 0, 0.26, 300], np.float32), 0.5, -100)
     array([-102, -100,  -99,  127], dtype=int8)
     """
-    return np.clip(np.rint(values / scale) + zero_point, LOWEST, HIGHEST).astype(np.int8)
+    return to_eight_bits(np.rint(values / scale) + zero_point)
+
+
+def to_eight_bits(numbers: NDArray[np.floating]) -> Bytes:
+    """Return whole numbers as int8; what is too small or too large becomes -128 or 127."""
+    return np.asarray(np.clip(numbers, LOWEST, HIGHEST), np.int8)
 
 
 def dequantise(numbers: Bytes, scale: float | Floats, zero_point: int) -> Floats:
@@ -90,7 +97,7 @@ def dense(
     multiplier: Floats,
     output_zero: int,
 ) -> Bytes:
-    """Return a dense layer's outputs, int8 (m,), without an activation: only whole numbers are summed.
+    """Return a dense layer's outputs, int8 (m,), without an activation, from whole numbers alone.
 
     Args:
         inputs: int8 (n,).
@@ -102,7 +109,7 @@ def dense(
     """
     sums = weights.astype(np.int32) @ (inputs.astype(np.int32) - input_zero) + bias
     steps = np.rint(sums.astype(np.float32) * multiplier) + output_zero
-    return np.clip(steps, LOWEST, HIGHEST).astype(np.int8)
+    return to_eight_bits(steps)
 
 
 def last_dense(file: bytes, image: NDArray[np.uint8]) -> Dense:
@@ -111,14 +118,10 @@ def last_dense(file: bytes, image: NDArray[np.uint8]) -> Dense:
     Raises:
         LabError: there is none, or LiteRT's interpreter is not installed.
     """
-    edge.interpreter(file)  # it says what is missing
-    from ai_edge_litert.interpreter import Interpreter
-
-    network = Interpreter(model_content=file, experimental_preserve_all_tensors=True)
-    network.allocate_tensors()
+    places = places_of_last_dense(file)
+    network = open_to_all_sides(file)
     network.set_tensor(network.get_input_details()[0]["index"], image[None])
     network.invoke()
-    places = places_of_last_dense(file)
     inputs, weights, bias, outputs = (network.get_tensor(place) for place in places)
     details = {each["index"]: each for each in network.get_tensor_details()}
     scales = [details[place]["quantization_parameters"]["scales"] for place in places]
@@ -134,6 +137,23 @@ def last_dense(file: bytes, image: NDArray[np.uint8]) -> Dense:
         float(scales[3][0]),
         int(zeros[3][0]),
     )
+
+
+def open_to_all_sides(file: bytes) -> Any:
+    """Return LiteRT's interpreter of a file, all of whose tensors can be read afterwards.
+
+    Raises:
+        LabError: it is not installed.
+    """
+    if not edge.has_interpreter():
+        raise LabError(edge.MISSING)
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet_error_stream(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that this takes memory
+        network = Interpreter(model_content=file, experimental_preserve_all_tensors=True)
+        network.allocate_tensors()
+    return network
 
 
 def places_of_last_dense(file: bytes) -> list[int]:
