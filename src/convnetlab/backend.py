@@ -8,7 +8,6 @@ from typing import Any
 
 from convnetlab.quiet import quiet_error_stream
 
-
 with quiet_error_stream():
     import keras
     import tensorflow as tf
