@@ -254,7 +254,7 @@ def area_average(image: Ink, height: int, width: int) -> NDArray[np.float64]:
     array([[10., 50.]])
     """
     rows, columns = (area_weights(*each) for each in zip(image.shape, (height, width), strict=True))
-    average: NDArray[np.float64] = rows @ image @ columns.T
+    average: NDArray[np.float64] = rows @ image.astype(np.float64) @ columns.T
     return average
 
 
