@@ -66,6 +66,7 @@ results: $(READY)  ## train again what the notebooks and the README show from da
 	cp runs/results-listing/history.csv data/results/listing_history.csv
 	cp $(addprefix runs/bench/,bench.json bench.csv bench.md networks.csv transfer.csv learning_curves.csv determinism.json kills.json class.json edge.json) data/results/
 	cp runs/bench/bench.png docs/
+	$(BIN)/python docs/make_page_picture.py runs/bench-edge/digit.html
 
 select: $(READY)  ## rank candidate recipes on validation pictures (a quarter of an hour)
 	$(BIN)/convnetlab bench --select
