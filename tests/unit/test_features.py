@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
 from convnetlab import (
@@ -156,16 +155,29 @@ def test_a_recipe_for_few_pictures_takes_small_batches_and_others_name_it(photog
 def test_the_last_layer_is_scikit_learns_logistic_regression(classes, class_weights, monkeypatch):
     monkeypatch.setattr(features, "PENALTIES", (0.05,))
     labels = np.sort(RNG.integers(0, classes, 90))[10:]
-    seen = (RNG.normal(size=(80, 7)) * np.arange(1, 8) + labels[:, None]).astype(np.float32)
+    # In float64, where two ways to the same scale end at the same weights.
+    seen = RNG.normal(size=(80, 7)) * np.arange(1, 8) + labels[:, None]
     seen[:, 3] = 2.5  # a feature that never changes
+    seen[:, 5] /= 100  # and one that hardly does
     kernel, bias = features.logistic_regression(seen, labels, classes, class_weights, 1)
-    scaler = StandardScaler().fit(seen)
+    # Standardised, but hardly ever speaking features are divided by 0.3 of the median.
+    usual = 0.3 * np.median(np.delete(seen, 3, axis=1).std(axis=0))
+    standard = (seen - seen.mean(axis=0)) / np.maximum(seen.std(axis=0), usual)
     weights = None if class_weights == "none" else "balanced"
     linear = LogisticRegression(C=0.05, max_iter=300, class_weight=weights)
-    expected = linear.fit(scaler.transform(seen), labels).predict_proba(scaler.transform(seen))
+    expected = linear.fit(standard, labels).predict_proba(standard)
     scores = seen @ kernel + bias
     found = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     assert np.allclose(found, expected, atol=1e-4)
+
+
+def test_a_feature_that_hardly_ever_speaks_does_not_shout():
+    labels = np.repeat([0, 1], 20)
+    seen = (RNG.normal(size=(40, 5)) + labels[:, None]).astype(np.float32)
+    seen[:, 2] = 0.001 * labels  # it tells the classes apart, and is next to nothing
+    kernel, _ = features.logistic_regression(seen, labels, 2, "none", 1)
+    others = np.delete(kernel, 2, axis=0)
+    assert np.abs(kernel[2]).max() < np.abs(others).max()
 
 
 def test_a_class_without_pictures_is_never_chosen():
