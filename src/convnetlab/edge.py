@@ -143,3 +143,8 @@ def predict(file: bytes, images: Pixels) -> Floats:
         Probabilities, float32 (N, classes); those of `int8` are multiples of 1/256.
     """
     return np.stack([*map(asker(file), images)])
+
+
+def unrunnable(file: bytes) -> list[str]:  # TEMPORARY until forward's
+    """Return what the page cannot run."""
+    return []

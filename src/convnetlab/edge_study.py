@@ -25,6 +25,7 @@ from convnetlab import edge, edge_figures, edge_speeds, edge_trials
 from convnetlab.datasets import Dataset, load_specified
 from convnetlab.deployment import FOLDER, Deployed, deploy, first_output, write_bytes
 from convnetlab.edge_answers import KERAS, changes
+from convnetlab.errors import LabError
 from convnetlab.figures import LabFigure
 from convnetlab.handoff import Run, read_json, versions, write_json
 from convnetlab.prediction import load_model
@@ -98,7 +99,10 @@ def measure(
     before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # Windows has none
     model = first_output(load_model(run.need("model.keras")))
     split = pd.read_csv(run.need("split.csv"))
-    data = load_specified(read_json(run.need("dataset.json")), say)
+    try:
+        data = load_specified(read_json(run.need("dataset.json")), say)
+    except LabError as error:
+        raise LabError(f"Calibrating and judging need the run's pictures: {error}") from None
     deployed = deploy(
         run,
         model,
