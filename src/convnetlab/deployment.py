@@ -130,8 +130,7 @@ def deploy(
         probabilities = ask_keras(model, data, indices)
     files, refusals = export(run, model, variants, calibration_pictures(data, split), say)
     said = {KERAS: np.asarray(probabilities, np.float32)}
-    said |= ask_files(files, data, indices, say)
-    refusals += [] if edge.has_interpreter() else [edge.MISSING]
+    said |= ask_files(files, data, indices, refusals, say)
     sizes = {KERAS: keras_bytes(model)} | {name: f.stat().st_size for name, f in files.items()}
     table = judged(said, truth, sizes)
     drawn = None if is_photographs(data) else drawings.drawings_of(data)
@@ -186,13 +185,21 @@ def export(
 
 
 def ask_files(
-    files: Mapping[str, Path], data: Dataset, indices: Integers, say: Say
+    files: Mapping[str, Path], data: Dataset, indices: Integers, refusals: list[str], say: Say
 ) -> dict[str, Floats]:
-    """Return what LiteRT files say of test pictures, (N, classes) each; none if nobody can ask."""
-    said = {}
-    for variant, path in files.items() if edge.has_interpreter() else ():
+    """Return what LiteRT files say of test pictures, (N, classes) each.
+
+    A file that cannot be asked is left out, and `refusals` told.
+    """
+    said: dict[str, Floats] = {}
+    for variant, path in files.items():
+        try:
+            ask = edge.asker(path.read_bytes())
+        except LabError as error:
+            refusals += [] if str(error) in refusals else [str(error)]
+            continue
         say(f"{variant}: test pictures")
-        said[variant] = answers(edge.asker(path.read_bytes()), data, indices)
+        said[variant] = answers(ask, data, indices)
     return said
 
 
@@ -291,7 +298,8 @@ def page_refusal(variant: str, files: Mapping[str, Path]) -> str:
     """Return why there can be no page with a variant inside; empty if there can be one."""
     if variant not in files:
         return f"There is no page: LiteRT cannot take the network as {variant}."
-    if missing := edge.unrunnable(files[variant].read_bytes()):
+    missing: list[str] = getattr(edge, "unrunnable", lambda f: [])(files[variant].read_bytes())
+    if missing:
         return f"There is no page: it cannot run what {variant} needs: {', '.join(missing)}."
     return ""
 
