@@ -102,6 +102,7 @@ def deploy(
     probabilities: Floats | None = None,
     variants: Sequence[str] = ("float32", "int8"),
     float32_page: bool = False,
+    paint: int = PAINTED,
     say: Say = lambda line: None,
 ) -> Deployed:
     """Write a run's network for the edge, let every variant answer the test set, write the page.
@@ -114,6 +115,7 @@ def deploy(
         probabilities: what the network says of the test pictures, (N, classes), if that is known.
         variants: which of `edge.VARIANTS` to write; the page's is among them.
         float32_page: put float32 into the page, not int8.
+        paint: how many test drawings to paint on a canvas, to see what normalising is worth.
         say: gets a line of progress now and then.
 
     Raises:
@@ -137,7 +139,7 @@ def deploy(
     sizes = {KERAS: keras_bytes(model)} | {name: f.stat().st_size for name, f in files.items()}
     table = judged(said, truth, sizes)
     drawn = None if is_photographs(data) else drawings.drawings_of(data)
-    painted = measure_painting(model, data, indices, truth, drawn) if drawn else None
+    painted = measure_painting(model, data, indices, truth, drawn, paint) if drawn else None
     inside = "float32" if float32_page else "int8"
     page, refusal = None, f"There is no page: LiteRT cannot take the network as {inside}."
     if inside in files:
@@ -153,7 +155,7 @@ def first_output(model: Any) -> Any:
     """Return a network with its first output alone, without an optimiser."""
     from convnetlab.backend import keras
 
-    return keras.Model(model.inputs, model.outputs[0], name=model.name)
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 def calibration_pictures(data: Dataset, split: pd.DataFrame) -> Pixels:
@@ -265,7 +267,7 @@ def measure_painting(
     indices: Integers,
     truth: Integers,
     drawn: Drawings,
-    count: int = PAINTED,
+    count: int,
 ) -> Painted:
     """Return what a network makes of test drawings that are painted on a large canvas.
 

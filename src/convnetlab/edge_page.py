@@ -102,6 +102,7 @@ def assemble(model_file: bytes, facts: PageFacts) -> str:
         .render(
             title=facts.title,
             invitation=invitation(facts),
+            draws=facts.drawn is not None,
             policy=policy(style, script),
             style=style,
             script=script,
