@@ -19,11 +19,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from convnetlab import edge, quantisation, robustness
+from convnetlab import drawings, edge, quantisation, robustness
 from convnetlab.datasets import Dataset
 from convnetlab.deployment import KERAS, calibration_pictures
-from convnetlab.lettering import short_names
+from convnetlab.edge_figures import changed
+from convnetlab.figures import LabFigure
 from convnetlab.preprocess import part_of
+from convnetlab.robustness import CORRUPTIONS
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -100,12 +102,12 @@ def under_corruption(
         labels: their classes, (N,).
         seed: of the noise.
     """
+    middle = {
+        name: robustness.corrupt(name, images, robustness.MIDDLE, seed) for name in CORRUPTIONS
+    }
     rows = {}
-    for name in ("unchanged", *robustness.CORRUPTIONS):
-        step = 0 if name == "unchanged" else robustness.MIDDLE
-        kind = next(iter(robustness.CORRUPTIONS)) if name == "unchanged" else name
-        changed = robustness.corrupt(kind, images, step, seed)
-        said = {which: edge.predict(file, changed).argmax(axis=1) for which, file in files.items()}
+    for name, pictures in {"unchanged": images, **middle}.items():
+        said = {which: edge.predict(file, pictures).argmax(axis=1) for which, file in files.items()}
         first, second = said.values()
         rows[name] = {which: (answer == labels).mean() for which, answer in said.items()}
         rows[name]["the same answer"] = (first == second).mean()
@@ -113,37 +115,58 @@ def under_corruption(
 
 
 def on_the_fence(
-    said: Mapping[str, Floats], data: Dataset, indices: Integers, count: int = 6
-) -> dict[str, Pixels]:
-    """Return the test pictures of which Keras's two best guesses lie nearest, by what is said.
+    said: Mapping[str, Floats], data: Dataset, indices: Integers, count: int = 10
+) -> LabFigure:
+    """Draw the test pictures of which Keras's two best guesses lie nearest, and what int8 says.
 
     Args:
-        said: probabilities (N, classes), of Keras and int8.
+        said: probabilities (N, classes), of `KERAS` and "int8" at least.
         data: where the pictures are.
         indices: which, (N,).
         count: how many at most.
     """
     best = np.sort(said[KERAS], axis=1)
     nearest = np.argsort(best[:, -1] - best[:, -2], kind="stable")[:count]
-    names, found = short_names(data.classes, 12), {}
-    for number, place in enumerate(nearest, 1):
-        lines = [f"{number}: is {names[data.test_labels[indices[place]]]}"]
-        for name in (KERAS, "int8"):
-            answer = said[name][place]
-            lines.append(f"{name}: {names[answer.argmax()]} {answer.max():.1%}")
-        found["\n".join(lines)] = data.test_batch(indices[place : place + 1])[0]
-    return found
+    rows = []
+    for place in nearest:
+        keras, int8 = said[KERAS][place], said["int8"][place]
+        numbers = data.test_labels[indices[place]], keras.argmax(), int8.argmax()
+        row: dict[str, object] = dict(
+            zip(("truth", "keras", "says"), (data.classes[n] for n in numbers), strict=True)
+        )
+        row |= {"variant": "int8", "keras confidence": keras.max(), "confidence": int8.max()}
+        rows.append(pd.DataFrame([row]))
+    title = "Test pictures on the fence: what they are, and what is said of them"
+    return changed(data.test_batch(indices[nearest]), rows, data.classes, title)
 
 
-def answered(said: Mapping[str, Floats], thresholds: Sequence[float]) -> pd.DataFrame:
-    """Return how many different confidences there are, and which share reaches thresholds."""
-    rows = {}
-    for name, probabilities in said.items():
-        sure = probabilities.max(axis=1)
-        reached = {f"at least {limit:g}": (sure >= limit).mean() for limit in thresholds}
-        rows[name] = {"different confidences": len(np.unique(sure)), "the surest": sure.max()}
-        rows[name] |= reached
-    return pd.DataFrame.from_dict(rows, orient="index")
+def ways_onto_the_page(images: Pixels, drawn: drawings.Drawings, seed: int) -> dict[str, Pixels]:
+    """Return drawings as painted on a canvas and made small in two ways, (N, h, w, 1) by name."""
+    height, width = images.shape[1:3]
+    canvases = [*drawings.painted(images, seed, is_dark=drawn.is_dark)]
+    centred = [drawings.normalised(canvas, height, width, drawn) for canvas in canvases]
+    naive = [drawings.naive(canvas, height, width, drawn.is_dark) for canvas in canvases]
+    cut = [small if page is None else page for small, page in zip(naive, centred, strict=True)]
+    whole = [drawings.on_ground(canvas, drawn.is_dark)[..., None] for canvas in canvases]
+    rows = {"as drawn": whole, "merely resized": naive, "as MNIST did": cut}
+    return {name: np.stack(pictures) for name, pictures in rows.items()}
+
+
+def refused_anew(said: Mapping[str, Floats], shares: Sequence[float]) -> pd.DataFrame:
+    """Return which share of pictures int8 answers at the threshold at which Keras answers a share.
+
+    Args:
+        said: probabilities (N, classes), of `KERAS` and "int8" at least.
+        shares: of the pictures, those of which Keras is surest, 0..1.
+    """
+    keras, int8 = (said[name].max(axis=1) for name in (KERAS, "int8"))
+    limits = np.quantile(keras, 1 - np.asarray(shares), method="higher")
+    rows = {
+        "threshold": limits,
+        "Keras answers": [(keras >= limit).mean() for limit in limits],
+        "int8 answers": [(int8 >= limit).mean() for limit in limits],
+    }
+    return pd.DataFrame(rows)
 
 
 def policy_of(page: Path) -> list[str]:
