@@ -443,6 +443,7 @@ def doctor() -> None:
             "sweep",
             "images",
             "photos",
+            "edge",
             "grading",
         ]
     ),
@@ -463,6 +464,7 @@ def bench(quick: bool, repeats: int | None, only: str | None, select: bool) -> N
     --only kills        trainings killed at ten moments and resumed
     --only sweep        nine smoke runs side by side, and a worker killed half-way
     --only images       reading folders of pictures: speed beside Keras's reader, memory
+    --only edge         a run on the edge beside Keras, its page in Chromium: edge.json
     --only grading      a class of 24, by `convnetlab grade` and by nbgrader (half an hour)
     --only photos       the whole lab on 200 photographs, with the recipe features: photos.json
     """

@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 BYTES = {"float32": (4, 4), "float16": (2, 2), "dynamic": (1, 4), "int8": (1, 4)}
-CALIBRATIONS = ("one picture", "one class", "noise", "a blank page", "pale pictures")
+CALIBRATIONS = ("one picture", "blank pages", "one class", "noise", "pale pictures")
 
 
 def parameter_bytes(model: Any, files: Mapping[str, bytes]) -> pd.DataFrame:
@@ -61,9 +61,14 @@ def trained_weights(model: Any, layer: quantisation.Dense) -> Floats:
 
 
 def calibrate(
-    model: Any, data: Dataset, split: pd.DataFrame, images: Pixels, labels: Integers, seed: int
+    model: Any,
+    data: Dataset,
+    split: pd.DataFrame,
+    images: Pixels,
+    labels: Integers,
+    kinds: Sequence[str] = CALIBRATIONS,
 ) -> pd.DataFrame:
-    """Return what int8 is worth by what it was calibrated on: `accuracy` on pictures, a row a way.
+    """Return what int8 is worth by what it was calibrated on: `accuracy` on pictures, a row a kind.
 
     `largest` is the largest number that the inputs of the last dense layer can be.
 
@@ -73,17 +78,18 @@ def calibrate(
         split: the run's split.
         images: to judge by, (N, H, W, C).
         labels: their classes, (N,).
-        seed: of the noise.
+        kinds: of `CALIBRATIONS`; training pictures as they come are always among the rows.
     """
     pictures = calibration_pictures(data, split)
     indices, classes = part_of(split, "train")
-    noise = np.random.default_rng(seed).integers(0, 256, pictures.shape).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, pictures.shape).astype(np.uint8)
     one_class = data.train_batch(indices[classes == classes[0]][: len(pictures)])
-    wrong = [pictures[:1], one_class, noise, np.zeros_like(pictures), pictures // 8]
-    ways = {f"{len(pictures)} pictures": pictures} | dict(zip(CALIBRATIONS, wrong, strict=True))
+    wrong = [pictures[:1], np.zeros_like(pictures), one_class, noise, pictures // 8]
+    ways = dict(zip(CALIBRATIONS, wrong, strict=True))
+    chosen = {f"{len(pictures)} pictures": pictures} | {kind: ways[kind] for kind in kinds}
     rows = {}
-    for name, chosen in ways.items():
-        file = edge.export(model, "int8", chosen)
+    for name, calibration in chosen.items():
+        file = edge.export(model, "int8", calibration)
         layer = quantisation.last_dense(file, images[0])
         right = edge.predict(file, images).argmax(axis=1) == labels
         largest = layer.input_scale * (quantisation.HIGHEST - layer.input_zero)

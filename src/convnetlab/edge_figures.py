@@ -163,7 +163,7 @@ def changed(
 
     Args:
         images: uint8 (N, H, W, C).
-        answers: of each picture, rows of `deployment.changes`.
+        answers: of each picture, rows of `edge_answers.changes`.
         classes: the classes' names.
         title: the figure's title.
     """

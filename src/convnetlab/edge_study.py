@@ -23,15 +23,8 @@ from numpy.typing import NDArray
 
 from convnetlab import edge, edge_figures, edge_speeds, edge_trials
 from convnetlab.datasets import Dataset, load_specified
-from convnetlab.deployment import (
-    FOLDER,
-    KERAS,
-    Deployed,
-    changes,
-    deploy,
-    first_output,
-    write_bytes,
-)
+from convnetlab.deployment import FOLDER, Deployed, deploy, first_output, write_bytes
+from convnetlab.edge_answers import KERAS, changes
 from convnetlab.figures import LabFigure
 from convnetlab.handoff import Run, read_json, versions, write_json
 from convnetlab.prediction import load_model
@@ -72,7 +65,7 @@ class Measured:
             columns of `Deployed.table` come, where LiteRT's interpreter is installed, `ms an image`
             (the median), `images a second`, `batch` (how many at a time), `cold start, s`, and
             `peak MiB` of that process; missing in two of Keras's rows.
-        changed: the answers that are not Keras's, as `deployment.changes` has them.
+        changed: the answers that are not Keras's, as `edge_answers.changes` has them.
         notes: how each number was measured, a sentence each.
         figure: the table as bars.
         changed_figure: pictures whose answers changed; None where none did.
