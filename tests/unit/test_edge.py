@@ -251,6 +251,9 @@ def test_a_network_that_was_trained_again_leaves_nothing_old(runs, digits):
 def test_the_report_links_the_page_of_its_own_network_only(runs):
     made_up.run("lab")
     run = handoff.open_run("lab", 4)
+    record = handoff.record_path(run.folder / "model.keras")
+    notes = {"epochs done": 1, "epochs": 1, "device": "CPU"}
+    handoff.write_json(record, handoff.read_json(record) | {"notes": notes})
     metrics = handoff.read_json(run.folder / "metrics.json") | {"baseline_accuracy": 0.5}
     run.save("metrics.json", lambda path: handoff.write_json(path, metrics), {"seed": 1})
     link = '<a href="digit.html">digit.html</a>'
