@@ -298,8 +298,7 @@ def page_refusal(variant: str, files: Mapping[str, Path]) -> str:
     """Return why there can be no page with a variant inside; empty if there can be one."""
     if variant not in files:
         return f"There is no page: LiteRT cannot take the network as {variant}."
-    missing: list[str] = getattr(edge, "unrunnable", lambda f: [])(files[variant].read_bytes())
-    if missing:
+    if missing := edge.unrunnable(files[variant].read_bytes()):
         return f"There is no page: it cannot run what {variant} needs: {', '.join(missing)}."
     return ""
 

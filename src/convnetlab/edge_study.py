@@ -97,12 +97,7 @@ def measure(
             could not be written.
     """
     before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # Windows has none
-    model = first_output(load_model(run.need("model.keras")))
-    split = pd.read_csv(run.need("split.csv"))
-    try:
-        data = load_specified(read_json(run.need("dataset.json")), say)
-    except LabError as error:
-        raise LabError(f"Calibrating and judging need the run's pictures: {error}") from None
+    model, data, split = load(run, say)
     deployed = deploy(
         run,
         model,
@@ -115,24 +110,38 @@ def measure(
     )
     indices, truth = part_of(split, "test")
     table = with_keras_calls(deployed.table)
-    files = {name: path for name, path in deployed.files.items() if name in deployed.said}
-    if files:
-        images = data.test_batch(indices[:MOST])
-        effort = QUICK if quick else Effort()
+    if files := {name: path for name, path in deployed.files.items() if name in deployed.said}:
+        images, effort = data.test_batch(indices[:MOST]), QUICK if quick else Effort()
         table = table.join(times(model, files, images, effort, say))
         table = table.join(cold_starts(model, files, images[0], effort, say))
     changed = changes(deployed.said, indices, truth, data)
+    title = f"The run {run.folder.name} on the edge, beside Keras"
     measured = Measured(
         run.folder / FOLDER,
         deployed,
         table,
         changed,
         notes(run, deployed, table, quick),
-        edge_figures.variants(table, f"The run {run.folder.name} on the edge, beside Keras"),
+        edge_figures.variants(table, title),
         draw_changed(changed, data),
     )
     write(run, measured, {"machine": machine(), "load before": before, "quick": quick})
     return measured
+
+
+def load(run: Run, say: Say) -> tuple[Any, Dataset, pd.DataFrame]:
+    """Return a run's network, without an optimiser, its data set and its split.
+
+    Raises:
+        LabError: one of them is missing, stale or damaged.
+    """
+    model = first_output(load_model(run.need("model.keras")))
+    split = pd.read_csv(run.need("split.csv"))
+    try:
+        data = load_specified(read_json(run.need("dataset.json")), say)
+    except LabError as error:
+        raise LabError(f"Calibrating and judging need the run's pictures: {error}") from None
+    return model, data, split
 
 
 def with_keras_calls(table: pd.DataFrame) -> pd.DataFrame:
