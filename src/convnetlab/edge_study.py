@@ -25,6 +25,7 @@ from convnetlab import edge, edge_figures, edge_speeds, edge_trials
 from convnetlab.datasets import Dataset, load_specified
 from convnetlab.deployment import FOLDER, Deployed, deploy, first_output, write_bytes
 from convnetlab.edge_answers import KERAS, changes
+from convnetlab.errors import LabError
 from convnetlab.figures import LabFigure
 from convnetlab.handoff import Run, read_json, versions, write_json
 from convnetlab.prediction import load_model
@@ -98,7 +99,10 @@ def measure(
     before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # Windows has none
     model = first_output(load_model(run.need("model.keras")))
     split = pd.read_csv(run.need("split.csv"))
-    data = load_specified(read_json(run.need("dataset.json")), say)
+    try:
+        data = load_specified(read_json(run.need("dataset.json")), say)
+    except LabError as error:
+        raise LabError(f"Calibrating and judging need the run's pictures: {error}") from None
     deployed = deploy(
         run,
         model,
@@ -111,11 +115,12 @@ def measure(
     )
     indices, truth = part_of(split, "test")
     table = with_keras_calls(deployed.table)
-    if edge.has_interpreter():
+    files = {name: path for name, path in deployed.files.items() if name in deployed.said}
+    if files:
         images = data.test_batch(indices[:MOST])
         effort = QUICK if quick else Effort()
-        table = table.join(times(model, deployed.files, images, effort, say))
-        table = table.join(cold_starts(model, deployed.files, images[0], effort, say))
+        table = table.join(times(model, files, images, effort, say))
+        table = table.join(cold_starts(model, files, images[0], effort, say))
     changed = changes(deployed.said, indices, truth, data)
     measured = Measured(
         run.folder / FOLDER,
@@ -152,7 +157,7 @@ def times(
     taken = edge_speeds.one_image(ways, images, effort.turns, effort.seconds)
     found = {name: {"ms an image": 1_000 * statistics.median(s)} for name, s in taken.items()}
     say("many pictures: Keras and LiteRT take turns")
-    slowest = max(statistics.median(taken[name]) for name in files) if files else 0.0
+    slowest = max(statistics.median(taken[name]) for name in files)
     largest = max(size for way in ways.values() for size in way.batches)
     count = max(largest, min(MOST, int(PASS / max(slowest, PASS / MOST))))
     many = np.resize(images, (count, *images.shape[1:]))  # few pictures come again and again

@@ -7,7 +7,7 @@ const KEY_STEP = 1 / 28; // of a side: how far an arrow key moves the pen
 const LIVE = 25; // milliseconds: a network that takes longer answers when the pen is lifted
 const PAUSE = 250; // milliseconds that a slow network waits for another stroke
 const SPOKEN_AFTER = 700; // milliseconds: a screen reader hears an answer that has settled
-const FIRST = { bars: 10, layers: 12, maps: 64, units: 1024 }; // how many are shown at first
+const FIRST = { bars: 10, layers: 12, maps: 64, units: 512 }; // how many are shown at first
 const PREVIEW = 800; // pixels: the longer side of a photograph as the page shows it
 
 const byId = (id) => document.getElementById(id);
@@ -37,7 +37,7 @@ function make(tag, { className = "", ...attributes } = {}, ...children) {
 
 /** A user's name for something, in whatever script, apart from the text around it. */
 const named = (name) => make("bdi", { dir: "auto" }, name);
-const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
 const grouped = (number) => number.toLocaleString("en-GB");
 
 function bytesOf(base64) {
@@ -62,8 +62,9 @@ function start() {
     if (!fits || network.classCount !== facts.classes.length) {
       throw new ModelError("It takes other pictures, or has other classes, than the page says.");
     }
-    state.last = { probabilities: null, layers: pass(new Uint8Array(HEIGHT * WIDTH * CHANNELS)).layers };
-    pass(new Uint8Array(HEIGHT * WIDTH * CHANNELS)); // the first pass compiles: this one is timed
+    const blank = new Uint8Array(HEIGHT * WIDTH * CHANNELS);
+    state.last = { ...answerTo(blank), probabilities: null };
+    answerTo(blank); // the first pass compiles; only this one's time counts
     state.times.shift();
   } catch (error) {
     byId("alert").textContent =
@@ -89,11 +90,9 @@ function start() {
 }
 
 function introduce() {
-  byId("lead").append(
-    "A small neural network reads it, on this device. It has learnt from ",
-    named(facts.source),
-    isDrawn ? " and answers while you draw." : ".",
-  );
+  byId("lead").textContent = isDrawn
+    ? "A neural network inside this page reads it while you draw."
+    : "A neural network inside this page says what is in it.";
   byId("paper").style.aspectRatio = isDrawn ? `${WIDTH} / ${HEIGHT}` : "1";
   const { painted } = facts;
   if (!painted) return;
@@ -104,12 +103,14 @@ function introduce() {
 
 // ----- The network's turn -----
 
-/** Send pixels through the network, and keep the time. */
-function pass(pixels) {
+/** Send pixels through the network, and keep the time. The picture is shown as the first layer. */
+function answerTo(pixels) {
   const before = performance.now();
-  const answer = network.run(pixels);
+  const { probabilities, layers } = network.run(pixels);
   state.times = [...state.times, performance.now() - before].slice(-25);
-  return answer;
+  const values = Float32Array.from(pixels);
+  const input = { kind: "INPUT", title: "the picture", shape: facts.shape, values, parameters: 0 };
+  return { probabilities, layers: [input, ...layers.filter(({ kind }) => kind !== "QUANTIZE")] };
 }
 
 const isSlow = () => median(state.times) > LIVE;
@@ -130,7 +131,7 @@ function lookSoon(isFinal) {
 /** Take what is on the sheet through all steps and through the network, and show the answer. */
 function look(isFinal) {
   const seen = state.given ?? (isDrawn ? seenOnSheet(isFinal) : null);
-  if (seen) state.last = pass(seen.pixels);
+  if (seen) state.last = answerTo(seen.pixels);
   else state.last = { ...state.last, probabilities: null };
   byId("hint").hidden = Boolean(seen) || state.strokes.length > 0;
   byId("clear").disabled = !seen;
@@ -344,8 +345,8 @@ function showPen() {
   const mark = byId("pen");
   mark.hidden = false;
   mark.classList.toggle("down", pen.isDown);
-  mark.style.left = percent(pen.x).replace(" ", "");
-  mark.style.top = percent(pen.y).replace(" ", "");
+  mark.style.left = `${100 * pen.x}%`;
+  mark.style.top = `${100 * pen.y}%`;
 }
 
 /** Pictures come by a file picker, by dropping or by pasting. */
@@ -411,7 +412,8 @@ function smallCopy(bitmap) {
 }
 
 function makeExamples() {
-  byId("examples").hidden = facts.examples.length === 0;
+  if (facts.examples.length === 0) return;
+  byId("examples").hidden = false;
   for (const { pixels, label } of facts.examples) {
     const values = bytesOf(pixels);
     const preview = asCanvas({ height: HEIGHT, width: WIDTH, channels: CHANNELS, values });
@@ -516,7 +518,7 @@ function stepsOfInk(found, without) {
     ...commonSteps(found),
   ];
   if (!without) return steps;
-  const { probabilities } = pass(without);
+  const { probabilities } = answerTo(without);
   const [first] = ranking(probabilities);
   steps.push({
     title: "Without these steps",
@@ -681,6 +683,7 @@ function makeLayers() {
   layerPlaces = shown.map((layer, index) => {
     const canvas = make("canvas", { role: "img", "aria-label": `What ${layer.title} gives` });
     const frame = make("div", { className: "maps" }, canvas);
+    frame.hidden = layer.kind === "RESHAPE"; // the same numbers once more
     const words = make("div", {}, make("h3", {}, layer.title), make("p", {}, shapeInWords(layer)));
     return { index, canvas, frame, row: make("li", {}, words, frame), isVisible: false };
   });
@@ -695,7 +698,7 @@ function shapeInWords(layer) {
   const { shape, parameters } = layer;
   const { count, shown, isFlat } = arrangement(layer);
   const output = isFlat ? `${grouped(count)} numbers` : `${shape[0]} × ${shape[1]} × ${count}`;
-  const some = shown < count ? ` (the first ${grouped(shown)} are shown)` : "";
+  const some = layer.kind !== "RESHAPE" && shown < count ? ` (the first ${grouped(shown)} are shown)` : "";
   return `Gives ${output}${some}` + (parameters ? `; ${grouped(parameters)} parameters` : "");
 }
 
@@ -751,8 +754,9 @@ function listFacts() {
   const size = bytesOf(byId("network").textContent).length;
   const rows = {
     "Run": [named(facts.title)],
+    "Learnt from": [named(facts.source)],
     "On test pictures": [`${percent(facts.accuracy, 2)} of ${grouped(facts.testImages)} are read rightly`],
-    "Network": [`${grouped(parameters)} parameters in ${state.last.layers.length} steps, ${grouped(size)} bytes`],
+    "Network": [`${grouped(parameters)} parameters, ${grouped(size)} bytes`],
     "Numbers": [kinds[facts.variant] ?? facts.variant],
     "One pass": [make("span", { id: "time" })],
     "Made with": [Object.entries(facts.madeWith).map(([name, version]) => `${name} ${version}`).join(", ")],

@@ -134,9 +134,10 @@ function meanOf(sum, count) {
 // ----- Any size: weighted means -----
 
 // For each of `wanted` pixels between two ends of `length`: the first pixel that counts, and the
-// weights as whole numbers of 2⁻²².
-function filterWeights(length, start, end, wanted, { reach, weight }) {
-  const scale = (end - start) / wanted;
+// weights as whole numbers of 2⁻²². Pillow keeps the ends as numbers of 32 bits.
+function filterWeights(length, from, to, wanted, { reach, weight }) {
+  const [start, end] = [Math.fround(from), Math.fround(to)];
+  const scale = Math.fround(end - start) / wanted;
   const spread = Math.max(scale, 1);
   return Array.from({ length: wanted }, (_, place) => {
     const centre = start + (place + 0.5) * scale;
@@ -152,7 +153,8 @@ function filterWeights(length, start, end, wanted, { reach, weight }) {
   });
 }
 
-// The picture, or a box of it, with another width and height: first across, then down.
+// The picture, or a box of it, with another width and height: first across, then down. (Pillow 13
+// begins with the height where that shrinks more; then a value can differ by 1.)
 function resample(picture, width, height, filter, box) {
   const { left, top, right, bottom } = box ?? wholeOf(picture);
   const { channels } = picture;
