@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from convnetlab import drawings, edge, quantisation, robustness
 from convnetlab.datasets import Dataset
-from convnetlab.deployment import KERAS, calibration_pictures
+from convnetlab.deployment import calibration_pictures
+from convnetlab.edge_answers import KERAS
 from convnetlab.edge_figures import changed
 from convnetlab.figures import LabFigure
 from convnetlab.preprocess import part_of
