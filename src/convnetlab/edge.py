@@ -8,9 +8,7 @@ Source of the arithmetic: B. Jacob et al., "Quantization and Training of Neural 
 Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
 """
 
-import tempfile
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,33 +41,43 @@ def export(model: Any, variant: str, calibration: Pixels | None = None) -> bytes
 
     if len(model.outputs) > 1:
         model = keras.Model(model.inputs, model.outputs[0])
-    options: dict[str, Any] = {}
-    if variant != "float32":
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    if variant == "float16":
-        options["target_spec"] = {"supported_types": [tf.float16]}
-    if variant == "int8":
-        assert calibration is not None
-        pictures = with_both_ends(calibration)
-        options |= {
-            "representative_dataset": lambda: ([image[None]] for image in pictures),
-            "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
-            "inference_input_type": tf.uint8,
-            "inference_output_type": tf.uint8,
-        }
     shape = (1, *model.inputs[0].shape[1:])
     # A batch of one, fixed: a free one would add operations that compute shapes.
-    signature = [keras.InputSpec(shape=shape, dtype="float32", name="image")]
-    with tempfile.TemporaryDirectory() as folder, quiet_error_stream():
-        path = Path(folder) / "model.tflite"
+    signature = tf.TensorSpec(shape, tf.float32, name="image")
+    with quiet_error_stream():
         try:
-            model.export(path, format="litert", verbose=False, input_signature=signature, **options)
+            # Not `model.export`, which saves the network and loads it again before it converts it:
+            # several times slower, for the same answers.
+            answer = tf.function(lambda image: model(image, training=False))
+            traced = answer.get_concrete_function(signature)
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
+            configure(converter, variant, calibration)
+            file: bytes = converter.convert()
         except Exception as error:  # the converter has no narrower one
             raise LabError(
                 f"LiteRT cannot take the network {model.name!r} as {variant}: "
                 f"{str(error).strip().splitlines()[0]}"
             ) from None
-        return path.read_bytes()
+    return file
+
+
+def configure(converter: Any, variant: str, calibration: Pixels | None) -> None:
+    """Tell TensorFlow's converter which variant it is to make; arguments as for `export`."""
+    from convnetlab.backend import tf
+
+    target = converter.target_spec
+    # What LiteRT lacks may stay TensorFlow's own: the file is made, and `unrunnable` names it.
+    target.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    if variant != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if variant == "float16":
+        target.supported_types = [tf.float16]
+    if variant == "int8":
+        assert calibration is not None
+        pictures = with_both_ends(calibration)
+        converter.representative_dataset = lambda: ([image[None]] for image in pictures)
+        target.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
 
 
 def with_both_ends(images: Pixels) -> Floats:

@@ -1,166 +1,187 @@
 // A network that is ready to run: its operators in order, each with room for what it computes.
+//
+// A file from elsewhere may say anything. So whatever a pass relies on is looked at before the
+// first one: which operators, which numbers, and that every shape follows from those before it.
 
 "use strict";
 
-const ACTIVATIONS = { 0: "", 1: "ReLU", 3: "ReLU6" };
+const ACTIVATIONS = { 0: "", 1: "ReLU", 3: "ReLU6" }; // by their numbers in the schema
+const MOST_VALUES = 50_000_000; // that are computed: 200 MB
+const WIDEST_MARGIN = 32; // by how much a window may be larger than its picture
 
-const MOST_VALUES = 50_000_000; // of all tensors together: 200 MB
-
-// The table of what can be run. `shape` says from a step's inputs what the output must look like:
-// a file that says something else is damaged. `title` is for people.
+// The table of what can be run. `run` computes a step's output; `ranks` are how many axes its first
+// inputs have (0: any number); `shape` follows from its inputs what its output's shape must be;
+// `title` is for people; `trained`: its constants were learnt.
 const OPERATORS = {
-  CONV_2D: { run: convolve, shape: convolvedShape, title: convolutionTitle, weights: true },
+  CONV_2D: {
+    run: convolve,
+    ranks: [4, 4],
+    shape: convolvedShape,
+    title: convolutionTitle,
+    trained: true,
+  },
   DEPTHWISE_CONV_2D: {
     run: convolveDepthwise,
-    shape: depthwiseShape,
+    ranks: [4, 4],
+    shape: convolvedDepthwiseShape,
     title: depthwiseTitle,
-    weights: true,
+    trained: true,
   },
-  FULLY_CONNECTED: { run: connect, shape: connectedShape, title: denseTitle, weights: true },
-  MAX_POOL_2D: { run: poolMaximum, shape: pooledShape, title: poolingTitle("maximum") },
-  AVERAGE_POOL_2D: { run: poolAverage, shape: pooledShape, title: poolingTitle("mean") },
-  MEAN: { run: mean, shape: meanShape, title: () => "mean of each map" },
-  ADD: { run: add, shape: elementwiseShape, title: elementwiseTitle("sum", "plus"), weights: true },
+  FULLY_CONNECTED: {
+    run: connect,
+    ranks: [0, 2],
+    shape: connectedShape,
+    title: denseTitle,
+    trained: true,
+  },
+  MAX_POOL_2D: { run: poolMaximum, ranks: [4], shape: pooledShape, title: poolingTitle("largest") },
+  AVERAGE_POOL_2D: { run: poolAverage, ranks: [4], shape: pooledShape, title: poolingTitle("mean") },
+  MEAN: { run: average, ranks: [4, 1], shape: averagedShape, title: () => "mean of each map" },
+  ADD: {
+    run: add,
+    ranks: [0, 0],
+    shape: elementwiseShape,
+    title: elementwiseTitle("plus"),
+    trained: true,
+  },
   MUL: {
     run: multiply,
+    ranks: [0, 0],
     shape: elementwiseShape,
-    title: elementwiseTitle("product", "times"),
-    weights: true,
+    title: elementwiseTitle("times"),
+    trained: true,
   },
-  CONCATENATION: { run: concatenate, shape: joinedShape, title: () => "maps side by side" },
-  PAD: { run: pad, shape: paddedShape, title: () => "margin of zeros" },
-  RESHAPE: { run: reshape, shape: reshapedShape, title: () => "in another shape" },
-  RELU: { run: rectify, shape: sameShape, title: () => "ReLU" },
-  RELU6: { run: rectify, shape: sameShape, title: () => "ReLU6" },
-  QUANTIZE: { run: quantise, shape: sameShape, title: quantisationTitle },
-  SOFTMAX: { run: softmax, shape: sameShape, title: () => "softmax: probabilities" },
+  CONCATENATION: { run: concatenate, ranks: [0], shape: joinedShape, title: () => "branches joined" },
+  PAD: { run: pad, ranks: [4, 2], shape: paddedShape, title: () => "margin of zeros" },
+  RESHAPE: { run: reshape, ranks: [0], shape: reshapedShape, title: () => "the same, reshaped" },
+  RELU: { run: rescale, ranks: [0], shape: sameShape, title: () => "ReLU" },
+  RELU6: { run: rescale, ranks: [0], shape: sameShape, title: () => "ReLU6" },
+  QUANTIZE: { run: rescale, ranks: [0], shape: sameShape, title: quantisationTitle },
+  SOFTMAX: { run: softmax, ranks: [0], shape: sameShape, title: () => "softmax" },
 };
 
 class Network {
   /**
-   * @param {Uint8Array} bytes of a LiteRT file, float32 or int8
-   * @throws {ModelError} the file is damaged, or the page cannot run it
+   * @param {Uint8Array} bytes of a LiteRT file: float32 throughout, or int8 with uint8 at both ends.
+   * @throws {ModelError} the file is damaged, or holds what this page cannot run.
    */
   constructor(bytes) {
-    const model = readModel(bytes);
-    let room = MOST_VALUES;
-    this.tensors = model.tensors.map((tensor) => {
-      room -= sizeOf(tensor.shape);
-      if (!(room >= 0)) damaged("its tensors are too large");
-      return withValues(tensor);
-    });
-    const known = new Set(this.tensors.filter((tensor) => tensor.data));
-    this.input = this.tensor(model.inputs[0]);
-    this.output = this.tensor(model.outputs[0]);
-    known.add(this.input);
-    this.steps = model.operators.map((operator) => {
-      const step = this.prepare(operator);
-      for (const input of step.inputs) {
-        if (input && !known.has(input)) damaged(`${input.name} is used before it is computed`);
-      }
-      known.add(step.output);
-      return step;
-    });
-    if (this.input.shape.length !== 4 || this.input.data) damaged("it takes no picture");
-    if (this.output.shape.length !== 2 || !known.has(this.output)) damaged("it gives no answer");
+    const { tensors, inputs, outputs, operators } = readModel(bytes);
+    const size = tensors.reduce((sum, { data, shape }) => sum + (data ? 0 : sizeOf(shape)), 0);
+    if (size > MOST_VALUES) throw new ModelError("The network is too large for this page.");
+    this.tensors = tensors.map(withRoom);
+    this.input = this.tensor(inputs[0]);
+    this.output = this.tensor(outputs[0]);
+    this.known = new Set(this.tensors.filter((tensor) => tensor.data)).add(this.input);
+    this.steps = operators.map((operator) => this.prepare(operator));
     this.inputShape = this.input.shape.slice(1);
     this.classCount = this.output.shape[1];
     this.isQuantised = isWhole(this.output);
-  }
-
-  tensor(index) {
-    return this.tensors[index] ?? damaged(`there is no tensor ${index}`);
-  }
-
-  /** Make an operator of the file ready: {kind, inputs, output, options, low, high}. */
-  prepare({ kind, inputs, outputs, options }) {
-    if (!OPERATORS[kind]) throw new ModelError(`This page cannot run ${kind}.`);
-    if (!((options.activation ?? 0) in ACTIVATIONS)) {
-      throw new ModelError(`This page cannot run the activation ${options.activation} of ${kind}.`);
+    const takesPictures = this.input.shape.length === 4 && this.input.shape[0] === 1;
+    const answers = this.output.shape.length === 2 && this.known.has(this.output);
+    demand(takesPictures && answers, "no way from one picture to an answer");
+    for (const { type } of [this.input, this.output]) {
+      if (type !== (this.isQuantised ? "uint8" : "float32")) throw cannotRun(`${type} at an end`);
     }
-    const step = {
-      kind,
-      options,
-      inputs: inputs.map((index) => (index === -1 ? null : this.tensor(index))),
-      output: this.tensor(outputs[0]),
-    };
-    Object.assign(step, boundsOf(step));
-    return step;
   }
 
   /**
-   * Recognise a picture.
+   * Recognise a picture: the forward pass.
    *
-   * @param {Uint8Array} pixels height · width · channels of them, 0 to 255, as they are
-   * @returns {{probabilities: Float32Array, output, layers}}
+   * @param {Uint8Array} pixels height · width · channels of them, 0 to 255, as they are.
+   * @returns {{probabilities: Float32Array, output, layers}} `output` are the last tensor's own
+   *   values, uint8 if the network is quantised; a layer is {kind, title, shape, values, parameters}.
    */
   run(pixels) {
+    if (pixels.length !== this.input.values.length) throw new RangeError("a picture's size");
     this.input.values.set(pixels);
     for (const step of this.steps) OPERATORS[step.kind].run(step);
     const { values } = this.output;
     return {
-      probabilities: meant(this.output),
-      output: this.isQuantised ? Uint8Array.from(values) : Float32Array.from(values),
+      probabilities: meaning(this.output),
+      output: this.isQuantised ? Uint8Array.from(values) : values.slice(),
       layers: this.steps.map(describe),
     };
   }
+
+  tensor(index) {
+    return this.tensors[index] ?? damaged("a tensor is missing");
+  }
+
+  /** Turn an operator of the file into a step: {kind, inputs, output, options, low, high}. */
+  prepare({ kind, inputs, outputs, options }) {
+    if (!Object.hasOwn(OPERATORS, kind)) throw cannotRun(kind);
+    if (!((options.activation ?? 0) in ACTIVATIONS)) throw cannotRun(`an activation of ${kind}`);
+    const step = {
+      kind,
+      options,
+      inputs: inputs.filter((index) => index !== -1).map((index) => this.tensor(index)),
+      output: this.tensor(outputs[0]),
+    };
+    const inOrder = step.inputs.every((input) => this.known.has(input));
+    demand(inOrder && !this.known.has(step.output), "a layer out of order");
+    checkTypes(step);
+    checkShapes(step);
+    this.known.add(step.output);
+    return { ...step, ...boundsOf(step) };
+  }
 }
 
-/** Give a tensor its numbers: those of the file, or room for those to be computed. */
-function withValues(tensor) {
+/** Give a tensor its values: those of the file, or room for those to be computed. */
+function withRoom(tensor) {
+  const { data, type, shape, scales, zeroPoints } = tensor;
+  const values = data ? Float32Array.from(data) : new Float32Array(sizeOf(shape));
   return {
     ...tensor,
-    scale: tensor.scales[0] ?? 1,
-    zeroPoint: tensor.zeroPoints[0] ?? 0,
-    values: tensor.data
-      ? tensor.type === "int32" ? tensor.data : Float32Array.from(tensor.data)
-      : new Float32Array(sizeOf(tensor.shape)),
+    // A bias may have more digits than a float32 can tell apart.
+    values: data && type === "int32" ? data : values,
+    scale: scales[0] ?? 1,
+    zeroPoint: zeroPoints[0] ?? 0,
   };
 }
 
-/** Between which numbers, counted from its zero point, an output must stay. */
+/** Between which numbers, counted from its zero point, a step's output stays. */
 function boundsOf({ kind, options, output }) {
-  const activation = ACTIVATIONS[options.activation ?? 0] || { RELU: "ReLU", RELU6: "ReLU6" }[kind];
-  let [low, high] = [-Infinity, Infinity];
-  if (isWhole(output)) {
-    const [least, most] = output.type === "uint8" ? [0, 255] : [-128, 127];
-    [low, high] = [least - output.zeroPoint, most - output.zeroPoint];
-  }
-  if (activation) low = Math.max(low, 0);
-  if (activation === "ReLU6") {
-    high = Math.min(high, isWhole(output) ? roundEven(6 / output.scale) : 6);
-  }
-  return { low, high };
+  const activation = { RELU: "ReLU", RELU6: "ReLU6" }[kind] ?? ACTIVATIONS[options.activation];
+  const six = isWhole(output) ? roundEven(6 / output.scale) : 6;
+  const least = { float32: -Infinity, int8: -128, uint8: 0 }[output.type] - output.zeroPoint;
+  const most = { float32: Infinity, int8: 127, uint8: 255 }[output.type] - output.zeroPoint;
+  return {
+    low: activation ? Math.max(least, 0) : least,
+    high: activation === "ReLU6" ? Math.min(most, six) : most,
+  };
 }
 
-/** What a step has computed, for people. */
-function describe({ kind, inputs, output, options }) {
-  const { title, weights } = OPERATORS[kind];
-  const constants = weights ? inputs.filter((input) => input?.data && input.values.length > 1) : [];
-  const activation = ACTIVATIONS[options.activation ?? 0];
+/** Describe what a step has computed: {kind, title, shape, values, parameters}. */
+function describe(step) {
+  const { kind, inputs, output, options } = step;
+  const { title, trained } = OPERATORS[kind];
+  const activation = ACTIVATIONS[options.activation];
+  // A single constant is no parameter: it is the 1/255 that pixels are multiplied by.
+  const learnt = inputs.filter(({ data }) => trained && data?.length > 1);
   return {
     kind,
-    title: title({ kind, inputs, output, options }) + (activation && `, ${activation}`),
+    title: title(step) + (activation ? `, ${activation}` : ""),
     shape: output.shape.slice(1),
-    values: meant(output),
-    parameters: constants.reduce((count, { values }) => count + values.length, 0),
+    values: meaning(output),
+    parameters: learnt.reduce((count, { data }) => count + data.length, 0),
   };
 }
 
 /** The numbers that a tensor's values stand for. */
-function meant({ values, scale, zeroPoint }) {
+function meaning({ values, scale, zeroPoint }) {
   return values.map((value) => scale * (value - zeroPoint));
 }
 
 function convolutionTitle({ inputs: [picture, filters] }) {
   const [count, height, width, depth] = filters.shape;
   const groups = picture.shape[3] / depth;
-  return `convolution ${height} × ${width}, ${count} filters` + (groups > 1 ? ` in ${groups} groups` : "");
+  const inGroups = groups > 1 ? ` in ${groups} groups` : "";
+  return `convolution ${height} × ${width}, ${count} filters${inGroups}`;
 }
 
 function depthwiseTitle({ inputs: [, filters] }) {
-  const [, height, width] = filters.shape;
-  return `depthwise convolution ${height} × ${width}`;
+  return `depthwise convolution ${filters.shape[1]} × ${filters.shape[2]}`;
 }
 
 function denseTitle({ inputs: [, weights] }) {
@@ -171,12 +192,12 @@ function poolingTitle(what) {
   return ({ options: { height, width } }) => `${what} of each ${height} × ${width}`;
 }
 
-function elementwiseTitle(ofTwo, withConstant) {
+function elementwiseTitle(word) {
   return ({ inputs }) => {
     const constant = inputs.find((input) => input.data);
-    if (!constant) return `${ofTwo} of two layers`;
-    if (constant.values.length > 1) return `${withConstant} one number for each channel`;
-    return `${withConstant} ${Number(meant(constant)[0].toPrecision(3))}`;
+    if (!constant) return `one layer ${word} another`;
+    if (constant.data.length > 1) return `${word} a number for each channel`;
+    return `${word} ${Number(meaning(constant)[0].toPrecision(3))}`;
   };
 }
 
@@ -184,74 +205,111 @@ function quantisationTitle({ inputs: [input], output }) {
   return `${input.type} as ${output.type}`;
 }
 
-// What shape an operator's output has.
+/** Refuse numbers of a type, or with a scale, that the operators cannot compute with. */
+function checkTypes({ kind, inputs, output }) {
+  const tensors = [output, ...inputs].filter(({ type }) => type !== "int32");
+  const types = new Set(tensors.map(({ type }) => type));
+  const alike = types.size === 1 && (types.has("float32") || types.has("int8"));
+  const bothWhole = kind === "QUANTIZE" && tensors.every(({ type }) => /^u?int8$/.test(type));
+  if (output.type === "int32" || !(alike || bothWhole)) {
+    throw cannotRun(`${kind} with ${[...types].join(" and ")}`);
+  }
+  for (const { scales, zeroPoints } of tensors.filter(isWhole)) {
+    // Weights may have a scale for each filter.
+    const enough = scales.length === 1 || scales.length === output.shape.at(-1);
+    const sound = scales.every((scale) => scale > 0 && scale < Infinity);
+    const inside = zeroPoints.every((zero) => zero >= -128 && zero <= 255);
+    demand(enough && sound && inside, "a scale that is none");
+  }
+}
+
+/** Refuse a step whose output has not the shape that follows from its inputs. */
+function checkShapes(step) {
+  const { kind, inputs, output } = step;
+  const { ranks, shape, trained } = OPERATORS[kind];
+  const fits = (rank, index) => index in inputs && [0, inputs[index].shape.length].includes(rank);
+  demand(ranks.every(fits), `a ${kind} without its inputs`);
+  if (ranks[0] === 4 && inputs[0].shape[0] !== 1) throw cannotRun("several pictures at once");
+  demand(String(output.shape) === String(shape(step)), `a ${kind} of another shape`);
+  const bias = trained && inputs[2];
+  demand(!bias || bias.values.length === output.shape.at(-1), `a ${kind} without its biases`);
+}
 
 function convolvedShape({ inputs: [picture, filters], options }) {
   const [count, height, width, depth] = filters.shape;
   const groups = picture.shape[3] / depth;
-  demand(isWholeNumber(groups) && isWholeNumber(count / groups), "filters that do not fit their maps");
-  return [1, ...windowsShape(picture, height, width, options), count];
+  demand(Number.isInteger(groups) && count % groups === 0, "a filter that fits no map");
+  return [1, ...windowCounts(picture, height, width, options), count];
 }
 
-function depthwiseShape({ inputs: [picture, filters], options }) {
+function convolvedDepthwiseShape({ inputs: [picture, filters], options }) {
   const [, height, width, count] = filters.shape;
-  demand(isWholeNumber(count / picture.shape[3]), "filters that do not fit their maps");
-  return [1, ...windowsShape(picture, height, width, options), count];
+  demand(count % picture.shape[3] === 0, "a filter that fits no map");
+  return [1, ...windowCounts(picture, height, width, options), count];
 }
 
 function pooledShape({ inputs: [picture], options }) {
-  const { height, width } = options;
-  return [1, ...windowsShape(picture, height, width, options), picture.shape[3]];
+  return [1, ...windowCounts(picture, options.height, options.width, options), picture.shape[3]];
 }
 
 /** How many windows there are, one below the other and side by side. */
-function windowsShape(picture, height, width, options) {
+function windowCounts(picture, height, width, options) {
   const { padding, strideX, strideY, dilationX = 1, dilationY = 1 } = options;
+  const [, rows, columns] = picture.shape;
   return [
-    windowsAlong(picture.shape[1], height, strideY, dilationY, padding),
-    windowsAlong(picture.shape[2], width, strideX, dilationX, padding),
+    windowsAlong(rows, height, strideY, dilationY, padding),
+    windowsAlong(columns, width, strideX, dilationX, padding),
   ];
 }
 
 function windowsAlong(length, size, stride, dilation, padding) {
-  demand(min(size, stride, dilation) > 0, "a window without a size or a stride");
-  const places = padding === VALID ? length - (size - 1) * dilation : length;
-  return ceil(places / stride);
+  const sound = min(size, stride, dilation) > 0 && size <= length + WIDEST_MARGIN;
+  demand(sound, "a window of an impossible size");
+  return ceil((padding === VALID ? length - (size - 1) * dilation : length) / stride);
 }
 
-function connectedShape({ inputs: [input, weights] }) {
+function connectedShape({ inputs: [input, weights], output }) {
   const [units, length] = weights.shape;
-  return [input.values.length / length, units];
+  const places = output.values.length / units;
+  const fits = output.shape.at(-1) === units && places * length === input.values.length;
+  demand(fits, "a dense layer of another size");
+  return output.shape;
 }
 
-function meanShape({ inputs: [picture, axes] }) {
-  demand(String(axes.values) === "1,2", "a mean over something else than the picture");
-  return [1, picture.shape[3]];
+function averagedShape({ inputs: [picture, axes], options }) {
+  if (String(axes.values) !== "1,2") throw cannotRun("MEAN over other axes than the picture's");
+  const channels = picture.shape[3];
+  return options.keepDimensions ? [1, 1, 1, channels] : [1, channels];
 }
 
-function elementwiseShape({ inputs: [one, other] }) {
+/** One of the two may be a single number, or one for each channel: it is repeated. */
+function elementwiseShape({ kind, inputs: [one, other] }) {
   const [large, small] = one.values.length < other.values.length ? [other, one] : [one, other];
-  // What is repeated is one number, or one for each channel.
-  const repeated = small.shape.slice(small.shape.findIndex((length) => length > 1));
-  const fits = small.values.length === 1 || String(large.shape).endsWith(String(repeated));
-  demand(fits, "two tensors that do not fit one another");
+  const first = small.shape.findIndex((length) => length > 1);
+  const repeated = first < 0 ? [] : small.shape.slice(first);
+  const end = large.shape.slice(large.shape.length - repeated.length);
+  if (String(end) !== String(repeated)) throw cannotRun(`${kind} of shapes that differ so`);
   return large.shape;
 }
 
-function joinedShape({ inputs, options: { axis }, output }) {
-  const joined = [...output.shape];
-  const place = (axis + joined.length) % joined.length;
-  joined[place] = inputs.reduce((sum, { shape }) => sum + shape[place], 0);
-  return joined;
+function joinedShape({ inputs, options, output: { shape } }) {
+  const axis = options.axis < 0 ? options.axis + shape.length : options.axis;
+  const alike = (input) =>
+    input.shape.length === shape.length &&
+    shape.every((length, index) => index === axis || input.shape[index] === length);
+  demand(axis in shape && inputs.every(alike), "branches that do not fit");
+  const joined = inputs.reduce((sum, input) => sum + input.shape[axis], 0);
+  return shape.map((length, index) => (index === axis ? joined : length));
 }
 
 function paddedShape({ inputs: [picture, { values }] }) {
-  demand(min(...values) >= 0, "a margin of less than nothing");
+  demand(values.length === 8 && min(...values) >= 0, "a margin of no size");
+  if (values[0] + values[1] + values[6] + values[7]) throw cannotRun("PAD of channels");
   return picture.shape.map((length, axis) => length + values[2 * axis] + values[2 * axis + 1]);
 }
 
 function reshapedShape({ inputs: [input], output }) {
-  demand(input.values.length === output.values.length, "a shape for more or fewer numbers");
+  demand(input.values.length === output.values.length, "a layer that loses numbers");
   return output.shape;
 }
 
@@ -259,8 +317,8 @@ function sameShape({ inputs: [input] }) {
   return input.shape;
 }
 
-function isWholeNumber(number) {
-  return Number.isInteger(number) && number > 0;
+function cannotRun(what) {
+  return new ModelError(`This page cannot run ${what}.`);
 }
 
 function demand(condition, found) {

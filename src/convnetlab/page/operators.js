@@ -49,22 +49,21 @@ function convolveDepthwise(step) {
   const channels = picture.shape[3];
   const each = count / channels; // filters of a channel, mostly 1
   const scales = scalesOf(picture, filters, output, count);
+  const weights = filters.values;
   const seen = new Float32Array(height * width * channels);
   const look = windowOf(step, height, width, channels, seen, picture.zeroPoint);
-  const sums = new Float64Array(count);
   let next = 0;
   for (let y = 0; y < output.shape[1]; y++) {
     for (let x = 0; x < output.shape[2]; x++) {
       look(y, x, 0);
-      for (let filter = 0; filter < count; filter++) sums[filter] = at(bias, filter);
-      for (let place = 0; place < height * width; place++) {
-        for (let filter = 0; filter < count; filter++) {
-          const channel = each === 1 ? filter : floor(filter / each);
-          sums[filter] += seen[place * channels + channel] * filters.values[place * count + filter];
-        }
-      }
       for (let filter = 0; filter < count; filter++) {
-        output.values[next++] = finish(sums[filter], scales[filter], step);
+        let sum = at(bias, filter);
+        let weight = filter;
+        for (let place = floor(filter / each); place < seen.length; place += channels) {
+          sum += seen[place] * weights[weight];
+          weight += count;
+        }
+        output.values[next++] = finish(sum, scales[filter], step);
       }
     }
   }
@@ -106,7 +105,7 @@ function at(bias, filter) {
  * picture. It returns how many of the window's pixels are inside.
  */
 function windowOf({ inputs: [picture], options, output }, height, width, depth, seen, zero, beyond = 0) {
-  const [, rows, columns, channels] = picture.shape;
+  const { values, shape: [, rows, columns, channels] } = picture;
   const { strideX, strideY, dilationX = 1, dilationY = 1 } = options;
   const top = marginOf(options, output.shape[1], rows, height, strideY, dilationY);
   const left = marginOf(options, output.shape[2], columns, width, strideX, dilationX);
@@ -125,7 +124,7 @@ function windowOf({ inputs: [picture], options, output }, height, width, depth, 
         inside++;
         const start = (row * columns + column) * channels + first;
         for (let index = start; index < start + depth; index++) {
-          seen[next++] = picture.values[index] - zero;
+          seen[next++] = values[index] - zero;
         }
       }
     }
@@ -182,11 +181,11 @@ function poolAverage(step) {
 }
 
 /** MEAN: one number for each channel, its mean over the whole picture. */
-function mean(step) {
+function average(step) {
   const { inputs: [picture], output } = step;
   const channels = picture.shape[3];
   const pixels = picture.values.length / channels;
-  const scale = isWhole(output) ? fround(fround(picture.scale / output.scale) / pixels) : 1 / pixels;
+  const scale = fround(fround(picture.scale / output.scale) / pixels);
   for (let channel = 0; channel < channels; channel++) {
     let sum = -pixels * picture.zeroPoint;
     for (let place = channel; place < picture.values.length; place += channels) {
@@ -196,18 +195,17 @@ function mean(step) {
   }
 }
 
-/** ADD: what a residual block does; also a constant to every number, or one to each channel. */
+/** ADD: what a residual block does; or one number for all, or one for each channel. */
 function add(step) {
   const { inputs: [one, other], output } = step;
-  const combine = isWhole(output) ? wholeSum(one, other, output) : (a, b) => a + b;
-  elementwise(step, combine);
+  elementwise(step, isWhole(output) ? sumOfScales(one, other, output) : (a, b) => a + b);
 }
 
-/** MUL: the product of two numbers, one of which is mostly a constant, such as 1/255. */
+/** MUL: likewise a product; the one with 1/255 brings the pixels to 0..1. */
 function multiply(step) {
   const { inputs: [one, other], output } = step;
-  const scale = isWhole(output) ? fround(fround(one.scale * other.scale) / output.scale) : 1;
-  elementwise(step, (a, b) => toWhole(a * b, scale, output));
+  const scale = fround(fround(one.scale * other.scale) / output.scale);
+  elementwise(step, isWhole(output) ? (a, b) => roundEven(fround(a * b * scale)) : (a, b) => a * b);
 }
 
 /** Combine two tensors number by number; the smaller one is repeated. */
@@ -215,23 +213,22 @@ function elementwise(step, combine) {
   const { inputs: [one, other], output } = step;
   const [a, b] = [one.values, other.values];
   for (let index = 0; index < output.values.length; index++) {
-    const combined = combine(
-      a[index % a.length] - one.zeroPoint,
-      b[index % b.length] - other.zeroPoint,
-    );
-    output.values[index] = bound(combined, step) + output.zeroPoint;
+    const first = a[index % a.length] - one.zeroPoint;
+    const second = b[index % b.length] - other.zeroPoint;
+    output.values[index] = bound(combine(first, second), step) + output.zeroPoint;
   }
 }
 
 /**
- * Return a function that adds numbers of two scales: both are first multiplied by whole numbers of
- * 21 bits, so that their scales are the same power of two finer than the output's.
+ * Return a function that adds whole numbers of two scales. Both scales, counted in the output's, are
+ * rounded to whole multiples of the same power of two, the larger one to 21 bits; so the sum is
+ * exact, and only its division by that power is rounded, a half upwards.
  */
-function wholeSum(one, other, output) {
+function sumOfScales(one, other, output) {
   const ratios = [one, other].map((input) => fround(input.scale / output.scale));
-  const shift = 20 - floor(Math.log2(max(...ratios)));
-  const [a, b] = ratios.map((ratio) => roundEven(ratio * 2 ** shift));
-  return (p, q) => floor((a * p + b * q) / 2 ** shift + 0.5);
+  const unit = 2 ** (20 - floor(Math.log2(max(...ratios))));
+  const [first, second] = ratios.map((ratio) => roundEven(ratio * unit));
+  return (a, b) => floor((a * first + b * second) / unit + 0.5);
 }
 
 /** CONCATENATION: several branches' maps, one after the other. */
@@ -264,34 +261,32 @@ function reshape({ inputs: [input], output }) {
   output.values.set(input.values);
 }
 
-/** RELU and RELU6 by themselves: the bounds of the step are all they do. */
-function rectify(step) {
+/** RELU, RELU6: only the bounds of the step. QUANTIZE: the same with another scale. */
+function rescale(step) {
   const { inputs: [input], output } = step;
   const scale = isWhole(output) ? fround(input.scale / output.scale) : 1;
-  input.values.forEach((value, index) => {
-    output.values[index] = finish(value - input.zeroPoint, scale, step);
-  });
+  for (let index = 0; index < output.values.length; index++) {
+    output.values[index] = finish(input.values[index] - input.zeroPoint, scale, step);
+  }
 }
-
-/** QUANTIZE: the same numbers with another scale and zero point. */
-const quantise = rectify;
 
 /** SOFTMAX: numbers of any size become probabilities: powers of e, divided by their sum. */
 function softmax({ inputs: [input], output }) {
-  const largest = max(...input.values); // less it, no power overflows, and the quotients stay
-  const scale = isWhole(input) ? input.scale : 1;
-  const powers = input.values.map((value) => Math.exp(-fround(scale * (largest - value))));
-  let sum = 0;
-  for (const power of powers) sum = fround(sum + power);
-  if (!isWhole(output)) {
-    output.values.set(powers.map((power) => power / sum));
-    return;
+  const length = input.shape.at(-1);
+  for (let start = 0; start < input.values.length; start += length) {
+    const numbers = input.values.subarray(start, start + length);
+    const largest = max(...numbers); // taken from all: no power is too large, all shares stay
+    const powers = numbers.map((number) => Math.exp(fround(input.scale * (number - largest))));
+    let sum = 0;
+    for (const power of powers) sum = fround(sum + power);
+    const inverse = fround(1 / fround(sum * output.scale));
+    for (let index = 0; index < length; index++) {
+      const share = fround(powers[index] * inverse);
+      output.values[start + index] = isWhole(output)
+        ? min(127, floor(share + 0.5) + output.zeroPoint)
+        : share;
+    }
   }
-  const inverse = fround(1 / fround(sum * output.scale));
-  powers.forEach((power, index) => {
-    const share = floor(fround(fround(power * inverse) + 0.5));
-    output.values[index] = min(127, share + output.zeroPoint);
-  });
 }
 
 /** Whether a tensor's values are whole numbers that stand for others. */
@@ -299,38 +294,32 @@ function isWhole(tensor) {
   return tensor.type !== "float32";
 }
 
-/** What each filter's sum is multiplied by, so that it counts in the output's scale. */
-function scalesOf(input, weights, output, count) {
-  const { scales } = weights;
-  return Float32Array.from({ length: count }, (_, filter) =>
-    isWhole(output)
-      ? fround(input.scale * (scales.length > 1 ? scales[filter] : scales[0])) / output.scale
-      : 1,
-  );
+/** What each filter's sum is multiplied by, so that it counts in steps of the output's scale. */
+function scalesOf(input, { scales }, output, count) {
+  return Float32Array.from({ length: count }, (_, filter) => {
+    if (!isWhole(output)) return 1;
+    return fround(input.scale * (scales.length > 1 ? scales[filter] : scales[0])) / output.scale;
+  });
 }
 
-/** Turn a sum of products into a number of the output tensor. */
+/** Turn a sum of products into a number of the output. */
 function finish(sum, scale, step) {
   if (!isWhole(step.output)) return bound(sum * scale, step);
-  return roundEven(bound(fround(fround(sum) * scale), step)) + step.output.zeroPoint;
+  return bound(roundEven(fround(fround(sum) * scale)), step) + step.output.zeroPoint;
 }
 
-function toWhole(value, scale, output) {
-  return isWhole(output) ? roundEven(fround(fround(value) * scale)) : value;
-}
-
-/** Keep a number, counted from the zero point, between the step's bounds. */
+/** Keep a number, counted from the output's zero point, between the step's bounds. */
 function bound(value, { low, high }) {
   return value < low ? low : value > high ? high : value;
 }
 
-/** Round to the nearest whole number, and a half to the even one of its two neighbours. */
+/** Round to the nearest whole number; a half to the even one of its two neighbours. */
 function roundEven(value) {
-  const whole = Math.round(value); // a half upwards
+  const whole = floor(value + 0.5); // a half upwards
   return whole - value === 0.5 && whole % 2 !== 0 ? whole - 1 : whole;
 }
 
-/** Round to the nearest whole number, and a half away from zero. */
+/** Round to the nearest whole number; a half away from zero. */
 function roundAway(value) {
   return Math.sign(value) * floor(Math.abs(value) + 0.5);
 }
