@@ -211,12 +211,13 @@ def test_normalising_leaves_test_pictures_as_they_are(browser, page, mnist):
 
 
 def test_a_canvas_is_normalised_as_in_python(browser, page, facts, mnist):
-    """The ink is as large and where it happens to be; bright or dark; the sheet need be no square."""
+    """Ink of any size and place, bright or dark, for pictures that are squares or not."""
     opened(browser, page)
     code = """
     const [canvas, side, height, width, drawn] = arguments;
     const sheet = {height: side, width: side, values: bytesOf(canvas)};
-    return [normalised(sheet, height, width, drawn).pixels, naive(sheet, height, width, drawn.isDark)].map(packed);
+    const cutOut = normalised(sheet, height, width, drawn).pixels;
+    return [cutOut, naive(sheet, height, width, drawn.isDark)].map(packed);
     """
     canvases = drawings.painted(mnist.test_images[:60], seed=5, side=140)
     for number, canvas in enumerate(canvases):
@@ -246,6 +247,18 @@ def test_the_steps_are_shown_and_the_layers_light_up(browser, page):
         brightest += ".getContext('2d').getImageData(0, 0, it.width, it.height).data.filter("
         brightest += "(_, k) => k % 4 === 0))"
         wait(browser, lambda it, one=layer, code=brightest: it.execute_script(code, one) > 200)
+
+
+def test_a_slow_network_waits_for_the_end_of_a_stroke(browser, page):
+    opened(browser, page)
+    run(browser, "state.times = Array(25).fill(1000); window.passes = 0")
+    run(browser, "const all = answerTo; answerTo = (pixels) => (window.passes++, all(pixels))")
+    draw_by_mouse(browser, DIGITS["5"])
+    assert browser.execute_script("return window.passes") == 0
+    assert not browser.find_element(By.ID, "hint").is_displayed()
+    assert browser.find_element(By.ID, "undo").is_enabled()
+    wait(browser, lambda it: text(it, "best") == "5")
+    assert browser.execute_script("return window.passes") == 2, "with the steps, and without"
 
 
 def test_a_test_picture_goes_in_as_it_is(browser, page, mnist, int8):
@@ -309,9 +322,10 @@ while (walker.nextNode()) {
   if (!walker.currentNode.textContent.trim() || !element.checkVisibility()) continue;
   if (element.closest(":disabled, .unseen, script, noscript")) continue;
   let ground = element;
-  while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
-  seen.push([walker.currentNode.textContent.trim(), getComputedStyle(element).color,
-    getComputedStyle(ground).backgroundColor]);
+  const behind = (it) => getComputedStyle(it).backgroundColor;
+  while (behind(ground) === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
+  const words = walker.currentNode.textContent.trim();
+  seen.push([words, getComputedStyle(element).color, behind(ground)]);
 }
 return seen;
 """
@@ -356,8 +370,9 @@ def test_every_control_has_a_name_and_the_page_has_an_outline(browser, page):
 
 ATTEMPTS = """
 const done = arguments[0], seen = [];
-document.addEventListener("securitypolicyviolation", (event) => seen.push(event.effectiveDirective));
-const away = location.protocol === "file:" ? "http://127.0.0.1:9/" : "";
+const note = ({ effectiveDirective }) => seen.push(effectiveDirective);
+document.addEventListener("securitypolicyviolation", note);
+const away = "http://127.0.0.1:9/";
 fetch(away + "fetch").catch(() => {});
 const request = new XMLHttpRequest();
 request.open("GET", away + "xhr");

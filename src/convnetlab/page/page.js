@@ -7,7 +7,7 @@ const KEY_STEP = 1 / 28; // of a side: how far an arrow key moves the pen
 const LIVE = 25; // milliseconds: a network that takes longer answers when the pen is lifted
 const PAUSE = 250; // milliseconds that a slow network waits for another stroke
 const SPOKEN_AFTER = 700; // milliseconds: a screen reader hears an answer that has settled
-const FIRST = { bars: 10, layers: 12, maps: 64, units: 512 }; // how many are shown at first
+const FIRST = { bars: 10, layers: 12, maps: 64, units: 512, glances: 6 }; // how many are shown at first
 const PREVIEW = 800; // pixels: the longer side of a photograph as the page shows it
 
 const byId = (id) => document.getElementById(id);
@@ -77,6 +77,7 @@ function start() {
   document.body.classList.toggle("photos", !isDrawn);
   introduce();
   makeBars();
+  makeGlance();
   makeLayers();
   makeExamples();
   listFacts();
@@ -133,15 +134,21 @@ function look(isFinal) {
   const seen = state.given ?? (isDrawn ? seenOnSheet(isFinal) : null);
   if (seen) state.last = answerTo(seen.pixels);
   else state.last = { ...state.last, probabilities: null };
-  byId("hint").hidden = Boolean(seen) || state.strokes.length > 0;
-  byId("clear").disabled = !seen;
-  if (isDrawn) byId("undo").disabled = state.given !== null || state.strokes.length === 0;
+  showTools();
   showBars();
   showVerdict();
   showSteps(seen);
+  drawGlance();
   drawLayers();
   showTime();
   speak();
+}
+
+function showTools() {
+  const isEmpty = state.given === null && state.strokes.length === 0;
+  byId("hint").hidden = !isEmpty;
+  byId("clear").disabled = isEmpty;
+  if (isDrawn) byId("undo").disabled = state.strokes.length === 0;
 }
 
 /** What the network gets of the ink on the sheet, with the steps; null of an empty sheet. */
@@ -194,6 +201,7 @@ function startStroke(point) {
   if (state.given) forgetGiven();
   state.strokes.push([]);
   addPoint(point);
+  showTools();
   lookSoon(false);
 }
 
@@ -368,11 +376,13 @@ function listenToFiles() {
 async function takeFile(file) {
   if (!file) return;
   complain("");
+  byId("sure").textContent = "Reading the picture …";
   try {
     const bitmap = await openPicture(file);
     give(isDrawn ? seenOnPhotographedDrawing(bitmap) : seenOnPhotograph(bitmap));
     if (!isDrawn) paper.setAttribute("aria-label", "Your photograph");
   } catch (error) {
+    showVerdict();
     if (!(error instanceof PictureError)) throw error;
     complain(error.message);
   }
@@ -484,7 +494,7 @@ function showVerdict() {
   best.classList.toggle("long", name.length > 3);
   sure.textContent = percent(probabilities[first]);
   if (probabilities[first] < 0.5) sure.append(": less than half, so it is unsure");
-  if (probabilities[second] > 0) sure.append(", next ", named(facts.classes[second]), ` ${percent(probabilities[second])}`);
+  if (probabilities[second] > 0) sure.append(". Next: ", named(facts.classes[second]), `, ${percent(probabilities[second])}`);
 }
 
 let speech = 0;
@@ -663,7 +673,7 @@ const GLOW = Array.from({ length: 511 }, (_, k) => {
   const [middle, end] = k < 255 ? [[64, 150, 214], [226, 243, 255]] : [[230, 159, 0], [255, 246, 220]];
   return [13, 18, 25].map((dark, channel) => strength < 0.6
     ? dark + (middle[channel] - dark) * (strength / 0.6)
-    : middle[channel] + (end[channel] - middle[channel]) * ((strength - 0.6) / 0.4));
+    : middle[channel] + (end[channel] - middle[channel]) * ((strength - 0.6) / 0.4)).concat(255);
 });
 
 let layerPlaces = [];
@@ -714,29 +724,54 @@ function drawLayers() {
 }
 
 function drawLayer({ canvas, frame }, layer) {
-  const { height, width, count, isFlat, shown } = arrangement(layer);
-  const gap = isFlat ? 0 : 1;
-  const tile = isFlat ? (shown > 64 ? 14 : 28) : shown <= 8 ? 72 : 42; // on the screen
+  const { isFlat, shown } = arrangement(layer);
+  const tile = isFlat ? (shown > 64 ? 14 : 28) : shown <= 8 ? 72 : 42; // on the screen, about
   const room = Math.max(tile, frame.clientWidth - 14);
   const rows = Math.ceil(shown / Math.min(shown, Math.floor(room / tile)));
   const columns = Math.ceil(shown / rows);
+  paintLayer(canvas, layer, shown, columns);
+  canvas.style.width = `${columns * Math.min(room / columns, 1.25 * tile)}px`;
+}
+
+/** Paint the first maps (or numbers) of a layer into a canvas, a pixel for each place of a map. */
+function paintLayer(canvas, layer, shown, columns) {
+  const { height, width, count, isFlat } = arrangement(layer);
+  const gap = isFlat ? 0 : 1;
+  const rows = Math.ceil(shown / columns);
   const image = new ImageData(columns * (width + gap) - gap, rows * (height + gap) - gap);
-  if (state.last.probabilities) {
-    const most = strongest(layer.values);
-    for (let channel = 0; channel < shown; channel++) {
-      const left = (channel % columns) * (width + gap), top = Math.floor(channel / columns) * (height + gap);
-      for (let row = 0; row < height; row++) {
-        for (let column = 0; column < width; column++) {
-          const value = layer.values[(row * width + column) * count + channel] / most;
-          image.data.set(GLOW[Math.round(255 * value) + 255], 4 * ((top + row) * image.width + left + column));
-          image.data[4 * ((top + row) * image.width + left + column) + 3] = 255;
-        }
-      }
+  const most = strongest(layer.values);
+  for (let channel = 0; state.last.probabilities && channel < shown; channel++) {
+    const left = (channel % columns) * (width + gap);
+    const top = Math.floor(channel / columns) * (height + gap);
+    for (let place = 0; place < height * width; place++) {
+      const strength = layer.values[place * count + channel] / most;
+      const row = top + Math.floor(place / width), column = left + (place % width);
+      image.data.set(GLOW[Math.round(255 * strength) + 255], 4 * (row * image.width + column));
     }
   }
   Object.assign(canvas, { width: image.width, height: image.height });
-  canvas.style.width = `${columns * tile}px`;
   canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+// A few layers, small and beside the answer, so that one sees them light up while one draws.
+let glances = [];
+
+function makeGlance() {
+  const numbered = state.last.layers.map((layer, index) => ({ index, layer }));
+  const worth = numbered.filter(({ layer }) => layer.kind !== "RESHAPE");
+  const step = (worth.length - 1) / (Math.min(FIRST.glances, worth.length) - 1);
+  const chosen = Array.from({ length: Math.min(FIRST.glances, worth.length) }, (_, k) => worth[Math.round(k * step)]);
+  glances = chosen.map(({ index, layer }) => ({ index, canvas: make("canvas", { title: layer.title }) }));
+  byId("glance").replaceChildren(...glances.map(({ canvas }) => make("li", {}, canvas)));
+}
+
+function drawGlance() {
+  for (const { index, canvas } of glances) {
+    const layer = state.last.layers[index];
+    const { isFlat, count } = arrangement(layer);
+    const shown = Math.min(count, isFlat ? 100 : 16);
+    paintLayer(canvas, layer, shown, Math.ceil(Math.sqrt(shown)));
+  }
 }
 
 function strongest(values) {
