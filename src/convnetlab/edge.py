@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convnetlab.errors import LabError
-from convnetlab.quiet import quiet_error_stream
+from convnetlab.quiet import quiet_error_stream, quiet_warnings
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -51,7 +51,7 @@ def export(model: Any, variant: str, calibration: Pixels | None = None) -> bytes
     shape = (1, *model.inputs[0].shape[1:])
     # A batch of one, fixed: a free one would add operations that compute shapes.
     signature = tf.TensorSpec(shape, tf.float32, name="image")
-    with quiet_error_stream():
+    with quiet_error_stream(), quiet_warnings("absl"):
         try:
             # Not `model.export`, which saves the network and loads it again before it converts it:
             # several times slower, for the same answers.

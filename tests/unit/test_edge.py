@@ -178,11 +178,15 @@ def test_float32_is_keras_and_int8_counts_in_256ths(measured, trained, digits):
     assert np.array_equal(edge.predict(files["int8"], images), raw.astype(np.float32) / 256)
 
 
-def test_the_same_network_gives_the_same_bytes(measured, trained, digits):
+def test_the_same_network_gives_the_same_bytes_and_nothing_is_said(
+    measured, trained, digits, capfd, caplog, recwarn
+):
     run, model, split = trained
     pictures = deployment.calibration_pictures(digits, split)
     again = edge.export(deployment.first_output(model), "int8", pictures)
     assert again == (run.folder / "edge" / "int8.tflite").read_bytes()
+    edge.predict(again, digits.test_images[:1])
+    assert capfd.readouterr() == ("", "") and not caplog.records and not recwarn.list
 
 
 def test_calibration_sees_training_pictures_alone(digits, monkeypatch):
