@@ -8,6 +8,9 @@ Source of the arithmetic: B. Jacob et al., "Quantization and Training of Neural 
 Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
 """
 
+import itertools
+import math
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -129,3 +132,87 @@ def predict(file: bytes, images: Pixels) -> Floats:
         said.append(network.get_tensor(end["index"])[0].astype(np.float32))
     answers: Floats = (np.stack(said) - np.float32(zero)) * np.float32(scale or 1)
     return answers
+
+
+# What the page's forward pass can run (page/operators.js), in the schema's names.
+RUNNABLE = (
+    "ADD",
+    "AVERAGE_POOL_2D",
+    "CONCATENATION",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "MAX_POOL_2D",
+    "MEAN",
+    "MUL",
+    "PAD",
+    "QUANTIZE",
+    "RELU",
+    "RELU6",
+    "RESHAPE",
+    "SOFTMAX",
+)
+OF_MAPS = ("AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "MEAN", "PAD")
+ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
+
+
+def unrunnable(file: bytes) -> list[str]:
+    """Return what the page cannot run of a LiteRT file, in words, each once: mostly nothing.
+
+    Args:
+        file: the bytes of a variant.
+
+    Returns:
+        Such as `HARD_SWISH`, `TANH of CONV_2D`, `CONV_2D with FLOAT32 and INT8`.
+    """
+    from convnetlab import backend  # noqa: F401 - it loads TensorFlow, quietly
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(file))
+    found = (obstacles(model, operator) for operator in model.subgraphs[0].operators)
+    return list(dict.fromkeys(itertools.chain.from_iterable(found)))
+
+
+def obstacles(model: Any, operator: Any) -> Iterator[str]:
+    """Yield what the page cannot run of one operator of a file; `page/network.js` refuses it."""
+    from tensorflow.lite.tools.flatbuffer_utils import opcode_to_name, type_to_name
+
+    custom = model.operatorCodes[operator.opcodeIndex].customCode
+    kind = custom.decode() if custom else opcode_to_name(model, operator.opcodeIndex)
+    if kind not in RUNNABLE:
+        yield kind
+        return
+    activation = ACTIVATIONS[getattr(operator.builtinOptions, "fusedActivationFunction", 0)]
+    if activation not in ("NONE", "RELU", "RELU6"):
+        yield f"{activation} of {kind}"
+    tensors = model.subgraphs[0].tensors
+    inputs = [tensors[index] for index in operator.inputs if index >= 0]
+    types = {type_to_name(tensor.type) for tensor in [tensors[operator.outputs[0]], *inputs]}
+    types -= {"INT32"}  # biases, axes, margins
+    whole = {"INT8", "UINT8"} if kind == "QUANTIZE" else {"INT8"}
+    if not (types == {"FLOAT32"} or types <= whole):
+        yield f"{kind} with {' and '.join(sorted(types))}"
+    if not fits(kind, [[*tensor.shape] for tensor in inputs], model.buffers[inputs[-1].buffer].data):
+        shapes = (" × ".join(map(str, tensor.shape)) for tensor in inputs)
+        yield f"{kind} of {' and '.join(shapes)}"
+
+
+def fits(kind: str, shapes: list[list[int]], constant: Any) -> bool:
+    """Tell whether the page's operator is written for inputs of these shapes.
+
+    Args:
+        kind: one of `RUNNABLE`.
+        shapes: of the inputs.
+        constant: the last input's bytes: axes of `MEAN`, margins of `PAD`.
+    """
+    if kind in OF_MAPS and (len(shapes[0]) != 4 or shapes[0][0] != 1):
+        return False
+    if kind == "MEAN":
+        return np.frombuffer(bytes(constant), np.int32).tolist() == [1, 2]
+    if kind == "PAD":
+        return not np.frombuffer(bytes(constant), np.int32)[[0, 1, 6, 7]].any()
+    if kind in ("ADD", "MUL"):
+        small, large = sorted(shapes, key=math.prod)
+        repeated = list(itertools.dropwhile(lambda length: length == 1, small))
+        return large[len(large) - len(repeated) :] == repeated
+    return True
