@@ -86,7 +86,7 @@ function drawLayers() {
 
 function drawLayer({ canvas, frame }, layer) {
   const { isFlat, shown } = arrangement(layer);
-  const tile = isFlat ? (shown > 64 ? 14 : 28) : shown <= 8 ? 72 : 42; // on the screen, about
+  const tile = isFlat ? (shown > 16 ? 14 : 28) : shown <= 8 ? 72 : 42; // on the screen, about
   const room = Math.max(tile, frame.clientWidth - 14);
   const rows = Math.ceil(shown / Math.min(shown, Math.floor(room / tile)));
   const columns = Math.ceil(shown / rows);
