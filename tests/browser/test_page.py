@@ -445,6 +445,15 @@ def test_a_network_that_cannot_be_run_is_told(browser, int8, facts, tmp_path, da
     assert browser.find_element(By.TAG_NAME, "h1").is_displayed() and not errors(browser)
 
 
+def test_where_no_code_runs_the_page_says_so(browser, page):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        open_page(browser, page)
+        assert "needs JavaScript" in browser.find_element(By.TAG_NAME, "main").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
 # ----- Photographs -----
 
 
@@ -454,7 +463,7 @@ def scene(width, height, mode="RGB", seed=0):
     rows, columns = np.mgrid[:height, :width]
     waves = [127 + 90 * np.sin(rows / (7 + k) + columns / (11 - k)) for k in range(len(mode))]
     levels = np.stack(waves, axis=-1) + chance.normal(0, 20, (height, width, len(mode)))
-    picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8).squeeze(), mode)
+    picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
     ImageDraw.Draw(picture).ellipse((width * 0.3, height * 0.2, width * 0.8, height * 0.7), "white")
     return picture
 
