@@ -5,6 +5,7 @@ folder of photographs). Every variant answers the same test pictures in the same
 """
 
 import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,7 @@ DRAWING, PHOTO = "digit.html", "photo.html"
 RECORD = "made_from.json"  # in that folder: which network all of it was made from
 # What `edge_study` adds to that folder.
 STUDIED = ("edge.csv", "edge.json", "changed.csv", "edge.png", "changed.png")
+CALIBRATION_BYTES = 2**28  # that the pictures which int8 is calibrated on may take
 LAYERS, MAPS = 3, 4  # of the static picture: layers, and maps of each
 EXAMPLES = 20  # test pictures to click on in the page
 PAINTED = 200  # test pictures painted on a canvas, to see what normalising is worth
@@ -157,10 +159,11 @@ def first_output(model: Any) -> Any:
 def calibration_pictures(data: Dataset, split: pd.DataFrame) -> Pixels:
     """Return `edge.CALIBRATION` pictures of a split's part `train`, or all of fewer, (N, H, W, C).
 
-    They are chosen at random, the same each time.
+    They are chosen at random, the same each time; fewer of very large ones.
     """
     indices, _ = part_of(split, "train")
-    count = min(edge.CALIBRATION, len(indices))
+    room = max(1, CALIBRATION_BYTES // (4 * math.prod(data.image_shape)))  # as float32
+    count = min(edge.CALIBRATION, len(indices), room)
     chosen = np.random.default_rng(0).choice(len(indices), count, replace=False)
     return data.train_batch(indices[np.sort(chosen)])
 

@@ -6,6 +6,7 @@ and figures into `runs/RUN/edge/`: `edge.csv`, `edge.json`, `changed.csv`, `edge
 """
 
 import contextlib
+import math
 import os
 import platform
 import statistics
@@ -37,7 +38,7 @@ Say = Callable[[str], object]
 KERAS_CALLS = ("predict", "call", "tf.function")
 COLD = "call"  # how Keras gives a first answer soonest: the other two trace the network before
 PASS = 1.0  # seconds that LiteRT may take for the pictures of a throughput, or so
-MOST = 1_000  # such pictures
+MOST, MOST_BYTES = 1_000, 2**26  # such pictures, and what they may take
 PAINTED = 1_000  # test pictures painted on a canvas
 SHOWN = 15  # pictures in the figure of those that changed
 
@@ -111,7 +112,8 @@ def measure(
     indices, truth = part_of(split, "test")
     table = with_keras_calls(deployed.table)
     if files := {name: path for name, path in deployed.files.items() if name in deployed.said}:
-        images, effort = data.test_batch(indices[:MOST]), QUICK if quick else Effort()
+        most = min(MOST, MOST_BYTES // math.prod(data.image_shape))
+        images, effort = data.test_batch(indices[:most]), QUICK if quick else Effort()
         table = table.join(times(model, files, images, effort, say))
         table = table.join(cold_starts(model, files, images[0], effort, say))
     changed = changes(deployed.said, indices, truth, data)
@@ -168,7 +170,7 @@ def times(
     say("many pictures: Keras and LiteRT take turns")
     slowest = max(statistics.median(taken[name]) for name in files)
     largest = max(size for way in ways.values() for size in way.batches)
-    count = max(largest, min(MOST, int(PASS / max(slowest, PASS / MOST))))
+    count = max(largest, min(len(images), int(PASS / slowest)))
     many = np.resize(images, (count, *images.shape[1:]))  # few pictures come again and again
     for name, (rate, batch) in edge_speeds.throughput(ways, many, effort.passes).items():
         found[name] |= {"images a second": rate, "batch": batch}

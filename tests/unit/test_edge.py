@@ -205,6 +205,8 @@ def test_calibration_sees_training_pictures_alone(digits, monkeypatch):
     few = split[split["part"] != "train"]
     few = pd.concat([few, split[split["part"] == "train"].head(7)])
     assert len(deployment.calibration_pictures(digits, few)) == 7
+    monkeypatch.setattr(deployment, "CALIBRATION_BYTES", 4 * 64 * 5)
+    assert len(deployment.calibration_pictures(digits, split)) == 5, "large ones would fill memory"
 
 
 def test_pictures_are_asked_in_their_order_a_few_at_a_time(digits, monkeypatch):
