@@ -4,6 +4,8 @@
 folder of photographs). Every variant answers the same test pictures in the same order as Keras.
 """
 
+import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +47,7 @@ DRAWING, PHOTO = "digit.html", "photo.html"
 RECORD = "made_from.json"  # in that folder: which network all of it was made from
 # What `edge_study` adds to that folder.
 STUDIED = ("edge.csv", "edge.json", "changed.csv", "edge.png", "changed.png")
+CALIBRATION_BYTES = 2**28  # that the pictures which int8 is calibrated on may take
 LAYERS, MAPS = 3, 4  # of the static picture: layers, and maps of each
 EXAMPLES = 20  # test pictures to click on in the page
 PAINTED = 200  # test pictures painted on a canvas, to see what normalising is worth
@@ -129,25 +132,21 @@ def deploy(
         probabilities = ask_keras(model, data, indices)
     files, refusals = export(run, model, variants, calibration_pictures(data, split), say)
     said = {KERAS: np.asarray(probabilities, np.float32)}
-    if edge.has_interpreter():
-        for variant, path in files.items():
-            say(f"{variant}: test pictures")
-            said[variant] = answers(edge.asker(path.read_bytes()), data, indices)
-    else:
-        refusals.append(edge.MISSING)
+    said |= ask_files(files, data, indices, refusals, say)
     sizes = {KERAS: keras_bytes(model)} | {name: f.stat().st_size for name, f in files.items()}
     table = judged(said, truth, sizes)
     drawn = None if is_photographs(data) else drawings.drawings_of(data)
     painted = measure_painting(model, data, indices, truth, drawn, paint) if drawn else None
     inside = "float32" if float32_page else "int8"
-    page, refusal = None, f"There is no page: LiteRT cannot take the network as {inside}."
-    if inside in files:
+    page = run.folder / (DRAWING if drawn else PHOTO)
+    if refusal := page_refusal(inside, files):
+        page.unlink(missing_ok=True)  # an older one would have another network inside
+        refusals.append(refusal)
+    else:
         facts = facts_of(run, data, indices, inside, table, drawn, painted)
-        page, refusal = write_page(run, files[inside].read_bytes(), facts)
+        write(page, files[inside].read_bytes(), facts)
     picture = page_picture(model, data, indices, drawn)
-    return Deployed(
-        files, said, table, page, [*refusals, *filter(None, [refusal])], painted, picture
-    )
+    return Deployed(files, said, table, None if refusal else page, refusals, painted, picture)
 
 
 def first_output(model: Any) -> Any:
@@ -160,10 +159,11 @@ def first_output(model: Any) -> Any:
 def calibration_pictures(data: Dataset, split: pd.DataFrame) -> Pixels:
     """Return `edge.CALIBRATION` pictures of a split's part `train`, or all of fewer, (N, H, W, C).
 
-    They are chosen at random, the same each time.
+    They are chosen at random, the same each time; fewer of very large ones.
     """
     indices, _ = part_of(split, "train")
-    count = min(edge.CALIBRATION, len(indices))
+    room = max(1, CALIBRATION_BYTES // (4 * math.prod(data.image_shape)))  # as float32
+    count = min(edge.CALIBRATION, len(indices), room)
     chosen = np.random.default_rng(0).choice(len(indices), count, replace=False)
     return data.train_batch(indices[np.sort(chosen)])
 
@@ -185,6 +185,25 @@ def export(
         write_bytes(path, content)
         files[variant] = path
     return files, refusals
+
+
+def ask_files(
+    files: Mapping[str, Path], data: Dataset, indices: Integers, refusals: list[str], say: Say
+) -> dict[str, Floats]:
+    """Return what LiteRT files say of test pictures, (N, classes) each.
+
+    A file that cannot be asked is left out, and `refusals` told.
+    """
+    said: dict[str, Floats] = {}
+    for variant, path in files.items():
+        try:
+            ask = edge.asker(path.read_bytes())
+        except LabError as error:
+            refusals += [] if str(error) in refusals else [str(error)]
+            continue
+        say(f"{variant}: test pictures")
+        said[variant] = answers(ask, data, indices)
+    return said
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
@@ -278,15 +297,13 @@ def examples_of(data: Dataset, indices: Integers) -> list[tuple[Pixels, int]]:
     return list(zip(data.test_batch(chosen), map(int, data.test_labels[chosen]), strict=True))
 
 
-def write_page(run: Run, file: bytes, facts: PageFacts) -> tuple[Path | None, str]:
-    """Write a run's page; return its path, or None and the operators that it cannot run."""
-    path = run.folder / (PHOTO if facts.drawn is None else DRAWING)
-    missing: list[str] = getattr(edge, "unrunnable", lambda file: [])(file)
-    if missing:
-        path.unlink(missing_ok=True)
-        named = ", ".join(missing)
-        return None, f"There is no page: it cannot run what {facts.variant} needs: {named}."
-    return write(path, file, facts), ""
+def page_refusal(variant: str, files: Mapping[str, Path]) -> str:
+    """Return why there can be no page with a variant inside; empty if there can be one."""
+    if variant not in files:
+        return f"There is no page: LiteRT cannot take the network as {variant}."
+    if missing := edge.unrunnable(files[variant].read_bytes()):
+        return f"There is no page: it cannot run what {variant} needs: {', '.join(missing)}."
+    return ""
 
 
 def discard_older(run: Run) -> None:
@@ -310,8 +327,9 @@ def discard_older(run: Run) -> None:
 
 def is_of_the_network(run: Run) -> bool:
     """Whether what is there for the edge was made from the run's present network."""
-    path = run.folder / FOLDER / RECORD
-    made = read_json(path) if path.is_file() else {}
+    path, made = run.folder / FOLDER / RECORD, {}
+    with contextlib.suppress(LabError):  # damaged is as good as none
+        made = read_json(path) if path.is_file() else {}
     return bool(made.get("model_sha256") == run.record("model.keras")["sha256"])
 
 

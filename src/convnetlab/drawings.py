@@ -11,10 +11,12 @@ be found first. All rounding is half up, so that a page's JavaScript can do exac
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from threadpoolctl import ThreadpoolController
 
 from convnetlab.datasets import Dataset
 
@@ -254,8 +256,15 @@ def area_average(image: Ink, height: int, width: int) -> NDArray[np.float64]:
     array([[10., 50.]])
     """
     rows, columns = (area_weights(*each) for each in zip(image.shape, (height, width), strict=True))
-    average: NDArray[np.float64] = rows @ image.astype(np.float64) @ columns.T
+    with threads().limit(limits=1, user_api="blas"):  # a second one waits more than it works
+        average: NDArray[np.float64] = rows @ image.astype(np.float64) @ columns.T
     return average
+
+
+@cache
+def threads() -> ThreadpoolController:
+    """Return what says on how many threads matrices are multiplied."""
+    return ThreadpoolController()
 
 
 def area_weights(length: int, wanted: int) -> NDArray[np.float64]:

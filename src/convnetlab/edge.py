@@ -8,17 +8,17 @@ Source of the arithmetic: B. Jacob et al., "Quantization and Training of Neural 
 Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
 """
 
-import tempfile
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convnetlab.errors import LabError
-from convnetlab.quiet import quiet_error_stream
+from convnetlab.quiet import quiet_error_stream, quiet_warnings
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -48,33 +48,43 @@ def export(model: Any, variant: str, calibration: Pixels | None = None) -> bytes
 
     if len(model.outputs) > 1:
         model = keras.Model(model.inputs, model.outputs[0])
-    options: dict[str, Any] = {}
-    if variant != "float32":
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    if variant == "float16":
-        options["target_spec"] = {"supported_types": [tf.float16]}
-    if variant == "int8":
-        assert calibration is not None
-        pictures = with_both_ends(calibration)
-        options |= {
-            "representative_dataset": lambda: ([image[None]] for image in pictures),
-            "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
-            "inference_input_type": tf.uint8,
-            "inference_output_type": tf.uint8,
-        }
     shape = (1, *model.inputs[0].shape[1:])
     # A batch of one, fixed: a free one would add operations that compute shapes.
-    signature = [keras.InputSpec(shape=shape, dtype="float32", name="image")]
-    with tempfile.TemporaryDirectory() as folder, quiet_error_stream():
-        path = Path(folder) / "model.tflite"
+    signature = tf.TensorSpec(shape, tf.float32, name="image")
+    with quiet_error_stream(), quiet_warnings("absl"):
         try:
-            model.export(path, format="litert", verbose=False, input_signature=signature, **options)
+            # Not `model.export`, which saves the network and loads it again before it converts it:
+            # several times slower, for the same answers.
+            answer = tf.function(lambda image: model(image, training=False))
+            traced = answer.get_concrete_function(signature)
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
+            configure(converter, variant, calibration)
+            file: bytes = converter.convert()
         except Exception as error:  # the converter has no narrower one
             raise LabError(
                 f"LiteRT cannot take the network {model.name!r} as {variant}: "
                 f"{str(error).strip().splitlines()[0]}"
             ) from None
-        return path.read_bytes()
+    return file
+
+
+def configure(converter: Any, variant: str, calibration: Pixels | None) -> None:
+    """Tell TensorFlow's converter which variant it is to make; arguments as for `export`."""
+    from convnetlab.backend import tf
+
+    target = converter.target_spec
+    # What LiteRT lacks may stay TensorFlow's own: the file is made, and `unrunnable` names it.
+    target.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    if variant != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if variant == "float16":
+        target.supported_types = [tf.float16]
+    if variant == "int8":
+        assert calibration is not None
+        pictures = with_both_ends(calibration)
+        converter.representative_dataset = lambda: ([image[None]] for image in pictures)
+        target.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
 
 
 def with_both_ends(images: Pixels) -> Floats:
@@ -97,7 +107,7 @@ def interpreter(file: bytes, threads: int = 1) -> Any:
     """Return LiteRT's interpreter of a file's bytes, ready to be asked.
 
     Raises:
-        LabError: it is not installed.
+        LabError: it is not installed, or lacks an operator of the file.
     """
     if not has_interpreter():
         raise LabError(MISSING)
@@ -105,7 +115,12 @@ def interpreter(file: bytes, threads: int = 1) -> Any:
 
     with quiet_error_stream():  # "Created TensorFlow Lite XNNPACK delegate for CPU"
         made = Interpreter(model_content=file, num_threads=threads)
-        made.allocate_tensors()
+        try:
+            made.allocate_tensors()
+        except RuntimeError as error:
+            raise LabError(
+                f"LiteRT's interpreter cannot run the file: {str(error).strip().splitlines()[0]}"
+            ) from None
     return made
 
 
@@ -143,3 +158,90 @@ def predict(file: bytes, images: Pixels) -> Floats:
         Probabilities, float32 (N, classes); those of `int8` are multiples of 1/256.
     """
     return np.stack([*map(asker(file), images)])
+
+
+# What the page's forward pass can run (page/operators.js), in the schema's names.
+RUNNABLE = (
+    "ADD",
+    "AVERAGE_POOL_2D",
+    "CONCATENATION",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "FULLY_CONNECTED",
+    "MAX_POOL_2D",
+    "MEAN",
+    "MUL",
+    "PAD",
+    "QUANTIZE",
+    "RELU",
+    "RELU6",
+    "RESHAPE",
+    "SOFTMAX",
+)
+OF_MAPS = ("AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "MEAN", "PAD")
+ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6", 4: "TANH", 5: "SIGN_BIT"}
+
+
+def unrunnable(file: bytes) -> list[str]:
+    """Return what the page cannot run of a LiteRT file, in words, each once: mostly nothing.
+
+    Args:
+        file: the bytes of a variant.
+
+    Returns:
+        Such as `HARD_SWISH`, `TANH of CONV_2D`, `CONV_2D with FLOAT32 and INT8`.
+    """
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    from convnetlab import backend  # noqa: F401 - it loads TensorFlow, quietly
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(file))
+    found = (obstacles(model, operator) for operator in model.subgraphs[0].operators)
+    return list(dict.fromkeys(itertools.chain.from_iterable(found)))
+
+
+def obstacles(model: Any, operator: Any) -> Iterator[str]:
+    """Yield what the page cannot run of one operator of a file; `page/network.js` refuses it."""
+    from tensorflow.lite.tools.flatbuffer_utils import opcode_to_name, type_to_name
+
+    custom = model.operatorCodes[operator.opcodeIndex].customCode
+    kind = custom.decode() if custom else opcode_to_name(model, operator.opcodeIndex)
+    if kind not in RUNNABLE:
+        yield kind
+        return
+    activation = ACTIVATIONS[getattr(operator.builtinOptions, "fusedActivationFunction", 0)]
+    if activation not in ("NONE", "RELU", "RELU6"):
+        yield f"{activation} of {kind}"
+    tensors = model.subgraphs[0].tensors
+    inputs = [tensors[index] for index in operator.inputs if index >= 0]
+    types = {type_to_name(tensor.type) for tensor in [tensors[operator.outputs[0]], *inputs]}
+    types -= {"INT32"}  # biases, axes, margins
+    whole = {"INT8", "UINT8"} if kind == "QUANTIZE" else {"INT8"}
+    if not (types == {"FLOAT32"} or types <= whole):
+        yield f"{kind} with {' and '.join(sorted(types))}"
+    if not fits(
+        kind, [[*tensor.shape] for tensor in inputs], model.buffers[inputs[-1].buffer].data
+    ):
+        shapes = (" × ".join(map(str, tensor.shape)) for tensor in inputs)
+        yield f"{kind} of {' and '.join(shapes)}"
+
+
+def fits(kind: str, shapes: list[list[int]], constant: Any) -> bool:
+    """Tell whether the page's operator is written for inputs of these shapes.
+
+    Args:
+        kind: one of `RUNNABLE`.
+        shapes: of the inputs.
+        constant: the last input's bytes: axes of `MEAN`, margins of `PAD`.
+    """
+    if kind in OF_MAPS and (len(shapes[0]) != 4 or shapes[0][0] != 1):
+        return False
+    if kind == "MEAN":
+        return np.frombuffer(bytes(constant), np.int32).tolist() == [1, 2]
+    if kind == "PAD":
+        return not np.frombuffer(bytes(constant), np.int32)[[0, 1, 6, 7]].any()
+    if kind in ("ADD", "MUL"):
+        small, large = sorted(shapes, key=math.prod)
+        repeated = list(itertools.dropwhile(lambda length: length == 1, small))
+        return large[len(large) - len(repeated) :] == repeated
+    return True

@@ -22,8 +22,12 @@ from convnetlab.handoff import write_atomically
 
 Pixels = NDArray[np.uint8]
 
-# One after the other they are the page's code: no file of it needs one that comes later.
-SCRIPTS = ("flatbuffer.js", "operators.js", "network.js", "drawing.js", "picture.js", "page.js")
+# One after the other they are the page's code; the last line of the last one starts it.
+SCRIPTS = (
+    *("flatbuffer.js", "operators.js", "network.js"),  # the forward pass
+    *("drawing.js", "picture.js"),  # from a drawing or a photograph to the network's pixels
+    *("common.js", "sheet.js", "answer.js", "layers.js", "page.js"),
+)
 
 
 @dataclass(frozen=True)
@@ -163,4 +167,4 @@ def as_json(facts: PageFacts) -> str:
         ],
         "painted": painted and vars(painted),
     }
-    return json.dumps(value).replace("<", "\\u003c")
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")

@@ -6,6 +6,7 @@ and figures into `runs/RUN/edge/`: `edge.csv`, `edge.json`, `changed.csv`, `edge
 """
 
 import contextlib
+import math
 import os
 import platform
 import statistics
@@ -25,6 +26,7 @@ from convnetlab import edge, edge_figures, edge_speeds, edge_trials
 from convnetlab.datasets import Dataset, load_specified
 from convnetlab.deployment import FOLDER, Deployed, deploy, first_output, write_bytes
 from convnetlab.edge_answers import KERAS, changes
+from convnetlab.errors import LabError
 from convnetlab.figures import LabFigure
 from convnetlab.handoff import Run, read_json, versions, write_json
 from convnetlab.prediction import load_model
@@ -36,7 +38,7 @@ Say = Callable[[str], object]
 KERAS_CALLS = ("predict", "call", "tf.function")
 COLD = "call"  # how Keras gives a first answer soonest: the other two trace the network before
 PASS = 1.0  # seconds that LiteRT may take for the pictures of a throughput, or so
-MOST = 1_000  # such pictures
+MOST, MOST_BYTES = 1_000, 2**26  # such pictures, and what they may take
 PAINTED = 1_000  # test pictures painted on a canvas
 SHOWN = 15  # pictures in the figure of those that changed
 
@@ -96,9 +98,7 @@ def measure(
             could not be written.
     """
     before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # Windows has none
-    model = first_output(load_model(run.need("model.keras")))
-    split = pd.read_csv(run.need("split.csv"))
-    data = load_specified(read_json(run.need("dataset.json")), say)
+    model, data, split = load(run, say)
     deployed = deploy(
         run,
         model,
@@ -111,23 +111,39 @@ def measure(
     )
     indices, truth = part_of(split, "test")
     table = with_keras_calls(deployed.table)
-    if edge.has_interpreter():
-        images = data.test_batch(indices[:MOST])
-        effort = QUICK if quick else Effort()
-        table = table.join(times(model, deployed.files, images, effort, say))
-        table = table.join(cold_starts(model, deployed.files, images[0], effort, say))
+    if files := {name: path for name, path in deployed.files.items() if name in deployed.said}:
+        most = min(MOST, MOST_BYTES // math.prod(data.image_shape))
+        images, effort = data.test_batch(indices[:most]), QUICK if quick else Effort()
+        table = table.join(times(model, files, images, effort, say))
+        table = table.join(cold_starts(model, files, images[0], effort, say))
     changed = changes(deployed.said, indices, truth, data)
+    title = f"The run {run.folder.name} on the edge, beside Keras"
     measured = Measured(
         run.folder / FOLDER,
         deployed,
         table,
         changed,
         notes(run, deployed, table, quick),
-        edge_figures.variants(table, f"The run {run.folder.name} on the edge, beside Keras"),
+        edge_figures.variants(table, title),
         draw_changed(changed, data),
     )
     write(run, measured, {"machine": machine(), "load before": before, "quick": quick})
     return measured
+
+
+def load(run: Run, say: Say) -> tuple[Any, Dataset, pd.DataFrame]:
+    """Return a run's network, without an optimiser, its data set and its split.
+
+    Raises:
+        LabError: one of them is missing, stale or damaged.
+    """
+    model = first_output(load_model(run.need("model.keras")))
+    split = pd.read_csv(run.need("split.csv"))
+    try:
+        data = load_specified(read_json(run.need("dataset.json")), say)
+    except LabError as error:
+        raise LabError(f"Calibrating and judging need the run's pictures: {error}") from None
+    return model, data, split
 
 
 def with_keras_calls(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,9 +168,9 @@ def times(
     taken = edge_speeds.one_image(ways, images, effort.turns, effort.seconds)
     found = {name: {"ms an image": 1_000 * statistics.median(s)} for name, s in taken.items()}
     say("many pictures: Keras and LiteRT take turns")
-    slowest = max(statistics.median(taken[name]) for name in files) if files else 0.0
+    slowest = max(statistics.median(taken[name]) for name in files)
     largest = max(size for way in ways.values() for size in way.batches)
-    count = max(largest, min(MOST, int(PASS / max(slowest, PASS / MOST))))
+    count = max(largest, min(len(images), int(PASS / slowest)))
     many = np.resize(images, (count, *images.shape[1:]))  # few pictures come again and again
     for name, (rate, batch) in edge_speeds.throughput(ways, many, effort.passes).items():
         found[name] |= {"images a second": rate, "batch": batch}

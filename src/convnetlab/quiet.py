@@ -1,7 +1,9 @@
-"""Silence for libraries in C++ that write notes to the process's error stream."""
+"""Silence for libraries whose notes would only worry a student."""
 
 import contextlib
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 
 
@@ -17,3 +19,17 @@ def quiet_error_stream() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def quiet_warnings(logger: str) -> Iterator[None]:
+    """Drop Python's warnings, and what a library says by its logger, meanwhile."""
+    told = logging.getLogger(logger)
+    before = told.disabled
+    told.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        told.disabled = before

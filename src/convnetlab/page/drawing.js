@@ -8,7 +8,7 @@
 
 const FAINT = 16; // grey levels: what differs less from the ground of a photograph is no ink
 
-// The smallest box that holds all ink, its ends exclusive; null if there is none.
+/** The smallest box that holds all ink, its ends exclusive; null if there is none. */
 function inkBox({ height, width, values }) {
   const box = { top: height, bottom: 0, left: width, right: 0 };
   for (let row = 0; row < height; row++) {
@@ -24,7 +24,8 @@ function inkBox({ height, width, values }) {
 }
 
 function cut({ width, values }, { top, bottom, left, right }) {
-  const height = bottom - top, columns = right - left;
+  const height = bottom - top,
+    columns = right - left;
   const inside = new Float64Array(height * columns);
   for (let row = 0; row < height; row++) {
     const start = (top + row) * width + left;
@@ -33,8 +34,10 @@ function cut({ width, values }, { top, bottom, left, right }) {
   return { height, width: columns, values: inside };
 }
 
-// How much each of `length` pixels in a row counts in each of `wanted` larger ones: of each larger
-// one the first pixel that it covers, and the overlaps as shares of the larger one.
+/**
+ * How much each of `length` pixels in a row counts in each of `wanted` larger ones: of each larger
+ * one the first pixel that it covers, and the overlaps as shares of the larger one.
+ */
 function areaWeights(length, wanted) {
   return Array.from({ length: wanted }, (_, place) => {
     const start = (place * length) / wanted;
@@ -48,7 +51,7 @@ function areaWeights(length, wanted) {
   });
 }
 
-// The picture with another height and width; each pixel is the mean of the area that it covers.
+/** The picture with another height and width; each pixel is the mean of the area that it covers. */
 function areaAverage({ height: rows, width: columns, values }, height, width) {
   const narrow = new Float64Array(height * columns);
   areaWeights(rows, height).forEach(({ first, overlaps }, row) => {
@@ -69,9 +72,11 @@ function areaAverage({ height: rows, width: columns, values }, height, width) {
   return { height, width, values: small };
 }
 
-// The row and the column, from 0, on which the ink would balance.
+/** The row and the column, from 0, on which the ink would balance. */
 function centreOfMass({ width, values }) {
-  let total = 0, alongRows = 0, alongColumns = 0;
+  let total = 0,
+    alongRows = 0,
+    alongColumns = 0;
   values.forEach((ink, place) => {
     total += ink;
     alongRows += ink * Math.floor(place / width);
@@ -80,8 +85,10 @@ function centreOfMass({ width, values }) {
   return { row: alongRows / total, column: alongColumns / total };
 }
 
-// Ink fitted into `share` of height × width, on black, by its centre of mass. With `stretch` the
-// strongest ink becomes 255, as photographs need it. What was found on the way is returned too.
+/**
+ * Ink fitted into `share` of height × width, on black, by its centre of mass. With `stretch` the
+ * strongest ink becomes 255, as photographs need it. What was found on the way is returned too.
+ */
 function centred(ink, height, width, share, stretch) {
   const scale = share * Math.min(height / ink.height, width / ink.width);
   const rows = Math.max(1, Math.round(ink.height * scale)); // Math.round: of halves the larger one
@@ -103,12 +110,12 @@ function centred(ink, height, width, share, stretch) {
   return { small, middle, page: { height, width, values: page } };
 }
 
-// Bright ink on black stays as it is, or becomes dark ink on white; and the other way round.
+/** Bright ink on black stays as it is, or becomes dark ink on white; and the other way round. */
 function onGround(values, isDark) {
   return isDark ? values : values.map((value) => 255 - value);
 }
 
-// What the network gets of a canvas's ink, with each step on the way; null of an empty canvas.
+/** What the network gets of a canvas's ink, with each step on the way; null of an empty canvas. */
 function normalised(canvas, height, width, drawn) {
   const box = inkBox(canvas);
   if (box === null) return null;
@@ -117,7 +124,7 @@ function normalised(canvas, height, width, drawn) {
   return { canvas, box, ink, ...steps, pixels: onGround(steps.page.values, drawn.isDark) };
 }
 
-// The whole canvas made smaller, and nothing else done: what most first attempts do.
+/** The whole canvas made smaller, and nothing else done: what most first attempts do. */
 function naive(canvas, height, width, isDark) {
   const small = areaAverage(canvas, height, width);
   return onGround(Uint8Array.from(small.values, Math.round), isDark);
@@ -125,7 +132,7 @@ function naive(canvas, height, width, isDark) {
 
 // ----- Photographs of a drawing: the ground must be found first -----
 
-// The grey level of the ground: the median of the outermost pixels.
+/** The grey level of the ground: the median of the outermost pixels. */
 function groundOf({ height, width, values }) {
   const levels = values.filter((_, place) => isOutermost(place, height, width)).sort();
   const half = levels.length >> 1;
@@ -133,12 +140,15 @@ function groundOf({ height, width, values }) {
 }
 
 function isOutermost(place, height, width) {
-  const row = Math.floor(place / width), column = place % width;
+  const row = Math.floor(place / width),
+    column = place % width;
   return row === 0 || row === height - 1 || column === 0 || column === width - 1;
 }
 
-// How far each pixel is from the ground, faint ones set to 0. Paper is seldom lit evenly, so the
-// ground is a plane through the outermost pixels. What lies on its other side than most ink is 0.
+/**
+ * How far each pixel is from the ground, faint ones set to 0. Paper is seldom lit evenly, so the
+ * ground is a plane through the outermost pixels. What lies on its other side than most ink is 0.
+ */
 function inkOf(grey) {
   const { height, width, values } = grey;
   const plane = planeThrough(grey);
@@ -150,11 +160,18 @@ function inkOf(grey) {
   return { height, width, values: apart.map((value) => (value < least ? 0 : value)) };
 }
 
-// The plane through the outermost pixels, by least squares. Counted from the middle of a rim, rows,
-// columns and ones are orthogonal, so that each coefficient is one quotient.
+/**
+ * The plane through the outermost pixels, by least squares. Counted from the middle of a rim, rows,
+ * columns and ones are orthogonal, so that each coefficient is one quotient.
+ */
 function planeThrough({ height, width, values }) {
   const middle = { row: (height - 1) / 2, column: (width - 1) / 2 };
-  let count = 0, sum = 0, down = 0, downSquared = 0, across = 0, acrossSquared = 0;
+  let count = 0,
+    sum = 0,
+    down = 0,
+    downSquared = 0,
+    across = 0,
+    acrossSquared = 0;
   values.forEach((value, place) => {
     if (!isOutermost(place, height, width)) return;
     const row = Math.floor(place / width) - middle.row;
@@ -171,14 +188,19 @@ function planeThrough({ height, width, values }) {
     sum / count + slope.down * (row - middle.row) + slope.across * (column - middle.column);
 }
 
-// The value, 0 to 255, that divides others best into two groups: their means are as far apart as
-// can be (N. Otsu, "A threshold selection method from gray-level histograms", 1979).
+/**
+ * The value, 0 to 255, that divides others best into two groups: their means are as far apart as
+ * can be (N. Otsu, "A threshold selection method from gray-level histograms", 1979).
+ */
 function threshold(values) {
   const counts = new Float64Array(256);
   values.forEach((value) => (counts[Math.trunc(Math.min(Math.max(value, 0), 255))] += 1));
   const total = values.length;
   const sum = counts.reduce((so_far, count, level) => so_far + count * level, 0);
-  let best = 0, furthest = -1, below = 0, sumBelow = 0;
+  let best = 0,
+    furthest = -1,
+    below = 0,
+    sumBelow = 0;
   counts.forEach((count, level) => {
     below += count;
     sumBelow += count * level;
@@ -190,8 +212,10 @@ function threshold(values) {
   return best + 1;
 }
 
-// What the network gets of a grey picture, with the steps on the way. A picture of the data set's
-// own size stays as it is, apart from its ground.
+/**
+ * What the network gets of a grey picture, with the steps on the way. A picture of the data set's
+ * own size stays as it is, apart from its ground.
+ */
 function asDrawing(grey, height, width, drawn) {
   const isInverted = groundOf(grey) < 128 !== drawn.isDark;
   const seen = isInverted ? { ...grey, values: grey.values.map((value) => 255 - value) } : grey;

@@ -6,7 +6,8 @@
 "use strict";
 
 const ACTIVATIONS = { 0: "", 1: "ReLU", 3: "ReLU6" }; // by their numbers in the schema
-const MOST_VALUES = 50_000_000; // that are computed: 200 MB
+const RANGES = { float32: [-Infinity, Infinity], int8: [-128, 127], uint8: [0, 255] };
+const MOST_VALUES = 50_000_000; // that a network may compute: 200 MB
 const WIDEST_MARGIN = 32; // by how much a window may be larger than its picture
 
 // The table of what can be run. `run` computes a step's output; `ranks` are how many axes its first
@@ -35,7 +36,7 @@ const OPERATORS = {
     trained: true,
   },
   MAX_POOL_2D: { run: poolMaximum, ranks: [4], shape: pooledShape, title: poolingTitle("largest") },
-  AVERAGE_POOL_2D: { run: poolAverage, ranks: [4], shape: pooledShape, title: poolingTitle("mean") },
+  AVERAGE_POOL_2D: { run: poolMean, ranks: [4], shape: pooledShape, title: poolingTitle("mean") },
   MEAN: { run: average, ranks: [4, 1], shape: averagedShape, title: () => "mean of each map" },
   ADD: {
     run: add,
@@ -51,7 +52,7 @@ const OPERATORS = {
     title: elementwiseTitle("times"),
     trained: true,
   },
-  CONCATENATION: { run: concatenate, ranks: [0], shape: joinedShape, title: () => "branches joined" },
+  CONCATENATION: { run: join, ranks: [0], shape: joinedShape, title: () => "branches joined" },
   PAD: { run: pad, ranks: [4, 2], shape: paddedShape, title: () => "margin of zeros" },
   RESHAPE: { run: reshape, ranks: [0], shape: reshapedShape, title: () => "the same, reshaped" },
   RELU: { run: rescale, ranks: [0], shape: sameShape, title: () => "ReLU" },
@@ -62,7 +63,7 @@ const OPERATORS = {
 
 class Network {
   /**
-   * @param {Uint8Array} bytes of a LiteRT file: float32 throughout, or int8 with uint8 at both ends.
+   * @param {Uint8Array} bytes of a LiteRT file: all float32, or int8 with uint8 at both ends.
    * @throws {ModelError} the file is damaged, or holds what this page cannot run.
    */
   constructor(bytes) {
@@ -79,7 +80,7 @@ class Network {
     this.isQuantised = isWhole(this.output);
     const takesPictures = this.input.shape.length === 4 && this.input.shape[0] === 1;
     const answers = this.output.shape.length === 2 && this.known.has(this.output);
-    demand(takesPictures && answers, "no way from one picture to an answer");
+    demand(takesPictures && answers, "it leads from no picture to no answer");
     for (const { type } of [this.input, this.output]) {
       if (type !== (this.isQuantised ? "uint8" : "float32")) throw cannotRun(`${type} at an end`);
     }
@@ -90,7 +91,7 @@ class Network {
    *
    * @param {Uint8Array} pixels height · width · channels of them, 0 to 255, as they are.
    * @returns {{probabilities: Float32Array, output, layers}} `output` are the last tensor's own
-   *   values, uint8 if the network is quantised; a layer is {kind, title, shape, values, parameters}.
+   *   values, uint8 if the network is quantised. Layers {kind, title, shape, values, parameters}.
    */
   run(pixels) {
     if (pixels.length !== this.input.values.length) throw new RangeError("a picture's size");
@@ -119,7 +120,7 @@ class Network {
       output: this.tensor(outputs[0]),
     };
     const inOrder = step.inputs.every((input) => this.known.has(input));
-    demand(inOrder && !this.known.has(step.output), "a layer out of order");
+    demand(inOrder && !this.known.has(step.output), "a layer comes before its input");
     checkTypes(step);
     checkShapes(step);
     this.known.add(step.output);
@@ -140,14 +141,13 @@ function withRoom(tensor) {
   };
 }
 
-/** Between which numbers, counted from its zero point, a step's output stays. */
-function boundsOf({ kind, options, output }) {
+/** Between which numbers a step's output stays: those of its type, and of its activation. */
+function boundsOf({ kind, options, output: { type, scale, zeroPoint } }) {
   const activation = { RELU: "ReLU", RELU6: "ReLU6" }[kind] ?? ACTIVATIONS[options.activation];
-  const six = isWhole(output) ? roundEven(6 / output.scale) : 6;
-  const least = { float32: -Infinity, int8: -128, uint8: 0 }[output.type] - output.zeroPoint;
-  const most = { float32: Infinity, int8: 127, uint8: 255 }[output.type] - output.zeroPoint;
+  const [least, most] = RANGES[type];
+  const six = type === "float32" ? 6 : roundEven(6 / scale) + zeroPoint;
   return {
-    low: activation ? Math.max(least, 0) : least,
+    low: activation ? Math.max(least, zeroPoint) : least,
     high: activation === "ReLU6" ? Math.min(most, six) : most,
   };
 }
@@ -219,7 +219,7 @@ function checkTypes({ kind, inputs, output }) {
     const enough = scales.length === 1 || scales.length === output.shape.at(-1);
     const sound = scales.every((scale) => scale > 0 && scale < Infinity);
     const inside = zeroPoints.every((zero) => zero >= -128 && zero <= 255);
-    demand(enough && sound && inside, "a scale that is none");
+    demand(enough && sound && inside, "a scale is no such number");
   }
 }
 
@@ -228,23 +228,23 @@ function checkShapes(step) {
   const { kind, inputs, output } = step;
   const { ranks, shape, trained } = OPERATORS[kind];
   const fits = (rank, index) => index in inputs && [0, inputs[index].shape.length].includes(rank);
-  demand(ranks.every(fits), `a ${kind} without its inputs`);
-  if (ranks[0] === 4 && inputs[0].shape[0] !== 1) throw cannotRun("several pictures at once");
-  demand(String(output.shape) === String(shape(step)), `a ${kind} of another shape`);
+  const onePicture = ranks[0] !== 4 || inputs[0]?.shape[0] === 1;
+  if (!ranks.every(fits) || !onePicture) throw cannotRun(`${kind} of ${shapesOf(inputs)}`);
+  demand(String(output.shape) === String(shape(step)), `the output of ${kind} has another shape`);
   const bias = trained && inputs[2];
-  demand(!bias || bias.values.length === output.shape.at(-1), `a ${kind} without its biases`);
+  demand(!bias || bias.values.length === output.shape.at(-1), `${kind} lacks biases`);
 }
 
 function convolvedShape({ inputs: [picture, filters], options }) {
   const [count, height, width, depth] = filters.shape;
   const groups = picture.shape[3] / depth;
-  demand(Number.isInteger(groups) && count % groups === 0, "a filter that fits no map");
+  demand(Number.isInteger(groups) && count % groups === 0, "a filter fits no map");
   return [1, ...windowCounts(picture, height, width, options), count];
 }
 
 function convolvedDepthwiseShape({ inputs: [picture, filters], options }) {
   const [, height, width, count] = filters.shape;
-  demand(count % picture.shape[3] === 0, "a filter that fits no map");
+  demand(count % picture.shape[3] === 0, "a filter fits no map");
   return [1, ...windowCounts(picture, height, width, options), count];
 }
 
@@ -264,7 +264,7 @@ function windowCounts(picture, height, width, options) {
 
 function windowsAlong(length, size, stride, dilation, padding) {
   const sound = min(size, stride, dilation) > 0 && size <= length + WIDEST_MARGIN;
-  demand(sound, "a window of an impossible size");
+  demand(sound, "a window has an impossible size");
   return ceil((padding === VALID ? length - (size - 1) * dilation : length) / stride);
 }
 
@@ -272,12 +272,12 @@ function connectedShape({ inputs: [input, weights], output }) {
   const [units, length] = weights.shape;
   const places = output.values.length / units;
   const fits = output.shape.at(-1) === units && places * length === input.values.length;
-  demand(fits, "a dense layer of another size");
+  demand(fits, "a dense layer has another size");
   return output.shape;
 }
 
 function averagedShape({ inputs: [picture, axes], options }) {
-  if (String(axes.values) !== "1,2") throw cannotRun("MEAN over other axes than the picture's");
+  if (String(axes.values) !== "1,2") throw cannotRun(`MEAN over the axes ${axes.values}`);
   const channels = picture.shape[3];
   return options.keepDimensions ? [1, 1, 1, channels] : [1, channels];
 }
@@ -288,7 +288,7 @@ function elementwiseShape({ kind, inputs: [one, other] }) {
   const first = small.shape.findIndex((length) => length > 1);
   const repeated = first < 0 ? [] : small.shape.slice(first);
   const end = large.shape.slice(large.shape.length - repeated.length);
-  if (String(end) !== String(repeated)) throw cannotRun(`${kind} of shapes that differ so`);
+  if (String(end) !== String(repeated)) throw cannotRun(`${kind} of ${shapesOf([one, other])}`);
   return large.shape;
 }
 
@@ -297,19 +297,19 @@ function joinedShape({ inputs, options, output: { shape } }) {
   const alike = (input) =>
     input.shape.length === shape.length &&
     shape.every((length, index) => index === axis || input.shape[index] === length);
-  demand(axis in shape && inputs.every(alike), "branches that do not fit");
+  demand(axis in shape && inputs.every(alike), "branches do not fit together");
   const joined = inputs.reduce((sum, input) => sum + input.shape[axis], 0);
   return shape.map((length, index) => (index === axis ? joined : length));
 }
 
 function paddedShape({ inputs: [picture, { values }] }) {
-  demand(values.length === 8 && min(...values) >= 0, "a margin of no size");
+  demand(values.length === 8 && min(...values) >= 0, "a margin has no size");
   if (values[0] + values[1] + values[6] + values[7]) throw cannotRun("PAD of channels");
   return picture.shape.map((length, axis) => length + values[2 * axis] + values[2 * axis + 1]);
 }
 
 function reshapedShape({ inputs: [input], output }) {
-  demand(input.values.length === output.values.length, "a layer that loses numbers");
+  demand(input.values.length === output.values.length, "a layer loses numbers");
   return output.shape;
 }
 
@@ -317,10 +317,14 @@ function sameShape({ inputs: [input] }) {
   return input.shape;
 }
 
+function shapesOf(tensors) {
+  return tensors.map(({ shape }) => shape.join(" × ")).join(" and ");
+}
+
 function cannotRun(what) {
   return new ModelError(`This page cannot run ${what}.`);
 }
 
-function demand(condition, found) {
-  if (!condition) damaged(`there is ${found}`);
+function demand(condition, otherwise) {
+  if (!condition) damaged(otherwise);
 }

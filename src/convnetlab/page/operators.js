@@ -1,72 +1,132 @@
-// The operators of a convolutional network: what is computed from one layer to the next.
+// The operators of a convolutional network: how each layer is computed from the one before.
 //
 // A tensor is {shape, values, type, scale, zeroPoint, …}. Pictures and feature maps have the shape
-// [1, height, width, channels]: one picture, then row by row, in a row pixel by pixel, and all
-// channels of a pixel side by side. So the value of (y, x, channel) stands at the index
+// [1, height, width, channels]: one picture, row by row, in a row pixel by pixel, and all channels
+// of a pixel side by side. So the value of (y, x, channel) stands at the index
 // (y · width + x) · channels + channel.
 //
-// A `float32` tensor's values are the numbers meant. An `int8` tensor's are whole numbers q from
-// -128 to 127 that stand for scale · (q - zeroPoint); a layer then needs whole numbers alone, until
-// its sum is brought to the scale of its output (`finish`).
-// Jacob et al. (2018), "Quantization and Training of Neural Networks for Efficient
-// Integer-Arithmetic-Only Inference", section 2. The roundings are those of LiteRT's XNNPACK.
+// The values of a `float32` tensor are the numbers that are meant. Those of an `int8` tensor are
+// whole numbers q from -128 to 127, and scale · (q - zeroPoint) is meant. So a sum of products needs
+// whole numbers only, and is brought to the scale of its output at the end (`finish`): B. Jacob et
+// al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+// Inference" (2018), section 2. We round as LiteRT does, so that every answer is the same.
 //
-// Every operator takes a step: {inputs, output, options, low, high}. `low` and `high` bound the
-// output: a ReLU is the bound 0 below, a ReLU6 also 6 above.
+// An operator takes a step {inputs, output, options, low, high} and fills `output.values`. `low` and
+// `high` bound them: ReLU is the bound 0 below, ReLU6 also 6 above.
 
 "use strict";
 
-const VALID = 1; // padding: no window stands out of the picture (0, "same": it may, over zeros)
+const VALID = 1; // padding: all windows lie in the picture; 0, "same": a margin of zeros is added
 const { fround, min, max, ceil, floor } = Math; // fround: to the nearest float32
 
 /** CONV_2D: every filter looks through a window that moves over the picture. */
 function convolve(step) {
   const { inputs: [picture, filters, bias], output } = step;
   const [count, height, width, depth] = filters.shape;
-  const groups = picture.shape[3] / depth; // a filter of a group sees only that group's channels
+  const groups = picture.shape[3] / depth; // mostly 1: every filter sees all channels
   const scales = scalesOf(picture, filters, output, count);
-  const seen = new Float32Array(height * width * depth);
-  const look = windowOf(step, height, width, depth, seen, picture.zeroPoint);
-  let next = 0;
-  for (let y = 0; y < output.shape[1]; y++) {
-    for (let x = 0; x < output.shape[2]; x++) {
-      for (let group = 0; group < groups; group++) {
-        look(y, x, group * depth);
-        const end = ((group + 1) * count) / groups;
-        for (let filter = (group * count) / groups; filter < end; filter++) {
-          const sum = dot(seen, filters.values, filter * seen.length) + at(bias, filter);
-          output.values[next++] = finish(sum, scales[filter], step);
-        }
+  for (let group = 0; group < groups; group++) {
+    const [first, end] = [(group * count) / groups, ((group + 1) * count) / groups];
+    const channels = { first: group * depth, depth };
+    slide(step, height, width, channels, (seen, place) => {
+      for (let filter = first; filter < end; filter++) {
+        const sum = dot(seen, filters.values, filter * seen.length) + at(bias, filter);
+        output.values[place * count + filter] = finish(sum, scales[filter], step);
       }
-    }
+    });
   }
 }
 
-/** DEPTHWISE_CONV_2D: every channel has filters of its own, and they see nothing else. */
+/** DEPTHWISE_CONV_2D: every channel has a filter of its own, which sees no other channel. */
 function convolveDepthwise(step) {
   const { inputs: [picture, filters, bias], output } = step;
   const [, height, width, count] = filters.shape;
-  const channels = picture.shape[3];
-  const each = count / channels; // filters of a channel, mostly 1
+  const depth = picture.shape[3];
+  const each = count / depth; // filters of a channel, mostly 1
   const scales = scalesOf(picture, filters, output, count);
   const weights = filters.values;
-  const seen = new Float32Array(height * width * channels);
-  const look = windowOf(step, height, width, channels, seen, picture.zeroPoint);
-  let next = 0;
-  for (let y = 0; y < output.shape[1]; y++) {
-    for (let x = 0; x < output.shape[2]; x++) {
-      look(y, x, 0);
-      for (let filter = 0; filter < count; filter++) {
-        let sum = at(bias, filter);
-        let weight = filter;
-        for (let place = floor(filter / each); place < seen.length; place += channels) {
-          sum += seen[place] * weights[weight];
-          weight += count;
+  slide(step, height, width, { depth }, (seen, place) => {
+    for (let filter = 0; filter < count; filter++) {
+      let sum = at(bias, filter);
+      let weight = filter;
+      for (let index = floor(filter / each); index < seen.length; index += depth) {
+        sum += seen[index] * weights[weight];
+        weight += count;
+      }
+      output.values[place * count + filter] = finish(sum, scales[filter], step);
+    }
+  });
+}
+
+/** MAX_POOL_2D: the largest number of each channel in the window. */
+function poolMaximum(step) {
+  const { output, options: { height, width } } = step;
+  const depth = output.shape[3];
+  slide(step, height, width, { depth, zero: 0, beyond: -Infinity }, (seen, place) => {
+    for (let channel = 0; channel < depth; channel++) {
+      let largest = -Infinity;
+      for (let index = channel; index < seen.length; index += depth) {
+        largest = max(largest, seen[index]);
+      }
+      output.values[place * depth + channel] = bounded(largest, step);
+    }
+  });
+}
+
+/** AVERAGE_POOL_2D: the mean of each channel in the window; what is beyond does not count. */
+function poolMean(step) {
+  const { output, options: { height, width } } = step;
+  const depth = output.shape[3];
+  slide(step, height, width, { depth, zero: 0 }, (seen, place, inside) => {
+    for (let channel = 0; channel < depth; channel++) {
+      let sum = 0;
+      for (let index = channel; index < seen.length; index += depth) sum += seen[index];
+      const mean = isWhole(output) ? roundAway(sum / inside) : sum / inside;
+      output.values[place * depth + channel] = bounded(mean, step);
+    }
+  });
+}
+
+/**
+ * Move a window over the picture, row by row, and call visit(seen, place, inside) wherever it stops:
+ * for each pixel of the output, the `place`-th.
+ *
+ * `seen` are the numbers in the window, less the zero point: `depth` channels from `first` on, of
+ * one pixel after the other. Beyond the picture they are `beyond`; `inside` counts the other pixels.
+ */
+function slide(step, height, width, channels, visit) {
+  const { inputs: [picture], options, output } = step;
+  const { first = 0, depth, zero = picture.zeroPoint, beyond = 0 } = channels;
+  const { strideX, strideY, dilationX = 1, dilationY = 1 } = options;
+  const [, rows, columns, all] = picture.shape;
+  const [, down, across] = output.shape;
+  const top = marginOf(options, down, rows, height, strideY, dilationY);
+  const left = marginOf(options, across, columns, width, strideX, dilationX);
+  const { values } = picture;
+  const seen = new Float32Array(height * width * depth);
+  for (let place = 0; place < down * across; place++) {
+    const y = floor(place / across) * strideY - top;
+    const x = (place % across) * strideX - left;
+    let next = 0;
+    let inside = 0;
+    for (let row = y; row < y + height * dilationY; row += dilationY) {
+      for (let column = x; column < x + width * dilationX; column += dilationX) {
+        const isInside = row >= 0 && row < rows && column >= 0 && column < columns;
+        const start = (row * columns + column) * all + first;
+        for (let index = start; index < start + depth; index++) {
+          seen[next++] = isInside ? values[index] - zero : beyond;
         }
-        output.values[next++] = finish(sum, scales[filter], step);
+        if (isInside) inside++;
       }
     }
+    visit(seen, place, inside);
   }
+}
+
+/** By how much the first window stands out of the picture: half of the margin in all. */
+function marginOf({ padding }, outputs, inputs, size, stride, dilation) {
+  if (padding === VALID) return 0;
+  return floor(max(0, (outputs - 1) * stride + (size - 1) * dilation + 1 - inputs) / 2);
 }
 
 /** FULLY_CONNECTED: every unit sees all numbers of the layer before, each with its weight. */
@@ -97,87 +157,6 @@ function dot(seen, weights, start) {
 /** A filter's bias; 0 if the layer has none. */
 function at(bias, filter) {
   return bias ? bias.values[filter] : 0;
-}
-
-/**
- * Return a function look(y, x, first) that copies into `seen` what the window sees for the output
- * at (y, x): `depth` channels from `first` on, less the zero point, and `beyond` outside the
- * picture. It returns how many of the window's pixels are inside.
- */
-function windowOf({ inputs: [picture], options, output }, height, width, depth, seen, zero, beyond = 0) {
-  const { values, shape: [, rows, columns, channels] } = picture;
-  const { strideX, strideY, dilationX = 1, dilationY = 1 } = options;
-  const top = marginOf(options, output.shape[1], rows, height, strideY, dilationY);
-  const left = marginOf(options, output.shape[2], columns, width, strideX, dilationX);
-  return (y, x, first) => {
-    let next = 0;
-    let inside = 0;
-    for (let down = 0; down < height; down++) {
-      const row = y * strideY - top + down * dilationY;
-      for (let right = 0; right < width; right++) {
-        const column = x * strideX - left + right * dilationX;
-        if (row < 0 || row >= rows || column < 0 || column >= columns) {
-          seen.fill(beyond, next, next + depth);
-          next += depth;
-          continue;
-        }
-        inside++;
-        const start = (row * columns + column) * channels + first;
-        for (let index = start; index < start + depth; index++) {
-          seen[next++] = values[index] - zero;
-        }
-      }
-    }
-    return inside;
-  };
-}
-
-/** By how much the first window stands out of the picture: half of what "same" padding adds. */
-function marginOf({ padding }, outputs, inputs, size, stride, dilation) {
-  if (padding === VALID) return 0;
-  const missing = (outputs - 1) * stride + (size - 1) * dilation + 1 - inputs;
-  return floor(max(0, missing) / 2);
-}
-
-/** MAX_POOL_2D: the largest number of each channel in the window. */
-function poolMaximum(step) {
-  const { output, options: { height, width } } = step;
-  const channels = output.shape[3];
-  const seen = new Float32Array(height * width * channels);
-  const look = windowOf(step, height, width, channels, seen, 0, -Infinity);
-  let next = 0;
-  for (let y = 0; y < output.shape[1]; y++) {
-    for (let x = 0; x < output.shape[2]; x++) {
-      look(y, x, 0);
-      for (let channel = 0; channel < channels; channel++) {
-        let largest = -Infinity;
-        for (let place = channel; place < seen.length; place += channels) {
-          largest = max(largest, seen[place]);
-        }
-        output.values[next++] = bound(largest - output.zeroPoint, step) + output.zeroPoint;
-      }
-    }
-  }
-}
-
-/** AVERAGE_POOL_2D: the mean of each channel in the window, the border not counted. */
-function poolAverage(step) {
-  const { inputs: [picture], output, options: { height, width } } = step;
-  const channels = output.shape[3];
-  const seen = new Float32Array(height * width * channels);
-  const look = windowOf(step, height, width, channels, seen, 0);
-  let next = 0;
-  for (let y = 0; y < output.shape[1]; y++) {
-    for (let x = 0; x < output.shape[2]; x++) {
-      const inside = look(y, x, 0);
-      for (let channel = 0; channel < channels; channel++) {
-        let sum = 0;
-        for (let place = channel; place < seen.length; place += channels) sum += seen[place];
-        const mean = isWhole(picture) ? roundAway(sum / inside) : sum / inside;
-        output.values[next++] = bound(mean - output.zeroPoint, step) + output.zeroPoint;
-      }
-    }
-  }
 }
 
 /** MEAN: one number for each channel, its mean over the whole picture. */
@@ -215,14 +194,14 @@ function elementwise(step, combine) {
   for (let index = 0; index < output.values.length; index++) {
     const first = a[index % a.length] - one.zeroPoint;
     const second = b[index % b.length] - other.zeroPoint;
-    output.values[index] = bound(combine(first, second), step) + output.zeroPoint;
+    output.values[index] = bounded(combine(first, second) + output.zeroPoint, step);
   }
 }
 
 /**
- * Return a function that adds whole numbers of two scales. Both scales, counted in the output's, are
- * rounded to whole multiples of the same power of two, the larger one to 21 bits; so the sum is
- * exact, and only its division by that power is rounded, a half upwards.
+ * Return a function that adds whole numbers of two scales. The scales, counted in the output's, are
+ * rounded to multiples of a power of two, such that the larger one has 21 bits. So the sum is exact;
+ * only the result is rounded, a half upwards.
  */
 function sumOfScales(one, other, output) {
   const ratios = [one, other].map((input) => fround(input.scale / output.scale));
@@ -232,7 +211,7 @@ function sumOfScales(one, other, output) {
 }
 
 /** CONCATENATION: several branches' maps, one after the other. */
-function concatenate({ inputs, output, options }) {
+function join({ inputs, output, options }) {
   const axis = (options.axis + output.shape.length) % output.shape.length;
   let start = 0;
   const whole = sizeOf(output.shape.slice(axis));
@@ -304,12 +283,12 @@ function scalesOf(input, { scales }, output, count) {
 
 /** Turn a sum of products into a number of the output. */
 function finish(sum, scale, step) {
-  if (!isWhole(step.output)) return bound(sum * scale, step);
-  return bound(roundEven(fround(fround(sum) * scale)), step) + step.output.zeroPoint;
+  if (!isWhole(step.output)) return bounded(sum * scale, step);
+  return bounded(roundEven(fround(fround(sum) * scale)) + step.output.zeroPoint, step);
 }
 
-/** Keep a number, counted from the output's zero point, between the step's bounds. */
-function bound(value, { low, high }) {
+/** Keep a number of the output between the step's bounds. */
+function bounded(value, { low, high }) {
   return value < low ? low : value > high ? high : value;
 }
 

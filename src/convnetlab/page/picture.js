@@ -35,7 +35,7 @@ const FILTERS = {
 
 class PictureError extends Error {}
 
-// Decode a file, upright (that is the browser's default), without its colour profile.
+/** Decode a file, upright (that is the browser's default), without its colour profile. */
 async function openPicture(file) {
   const options = { colorSpaceConversion: "none" };
   try {
@@ -54,23 +54,31 @@ async function openPicture(file) {
 
 // ----- Pixels out of a bitmap -----
 
-// A box of an opened picture on white, in grey (1 channel) or colour (3).
+/** A box of an opened picture on white, in grey (1 channel) or colour (3). */
 function pixelsOf(bitmap, { left, top, right, bottom }, channels) {
-  const width = right - left, height = bottom - top;
+  const width = right - left,
+    height = bottom - top;
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.fillStyle = "white";
   context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, left, top, width, height, 0, 0, width, height);
   const colours = context.getImageData(0, 0, width, height).data;
-  return { height, width, channels, values: channels === 1 ? greys(colours) : withoutAlpha(colours) };
+  return {
+    height,
+    width,
+    channels,
+    values: channels === 1 ? greys(colours) : withoutAlpha(colours),
+  };
 }
 
-// Luminance by ITU-R recommendation 601, in Pillow's whole numbers.
+/** Luminance by ITU-R recommendation 601, in Pillow's whole numbers. */
 function greys(colours) {
   const values = new Uint8Array(colours.length / 4);
   for (let from = 0, to = 0; from < colours.length; from += 4, to += 1) {
-    const red = colours[from], green = colours[from + 1], blue = colours[from + 2];
+    const red = colours[from],
+      green = colours[from + 1],
+      blue = colours[from + 2];
     values[to] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
   }
   return values;
@@ -88,7 +96,7 @@ function withoutAlpha(colours) {
 
 // ----- Smaller by a whole number: each block of pixels becomes its mean -----
 
-// A large photograph is taken in strips, so that never more than a strip is copied.
+/** A large photograph is taken in strips, so that never more than a strip is copied. */
 function reduced(bitmap, box, across, down, channels) {
   const width = Math.ceil((box.right - box.left) / across);
   const height = Math.ceil((box.bottom - box.top) / down);
@@ -104,7 +112,8 @@ function reduced(bitmap, box, across, down, channels) {
 }
 
 function blockMeans({ height, width, channels, values }, across, down) {
-  const columns = Math.ceil(width / across), rows = Math.ceil(height / down);
+  const columns = Math.ceil(width / across),
+    rows = Math.ceil(height / down);
   const means = new Uint8Array(columns * rows * channels);
   for (let row = 0; row < rows; row++) {
     const bottom = Math.min(height, (row + 1) * down);
@@ -125,7 +134,9 @@ function blockMeans({ height, width, channels, values }, across, down) {
   return means;
 }
 
-// Pillow divides by a product with 2²⁴ / count, rounded down: of halves that gives the smaller one.
+/**
+ * Pillow multiplies by 2²⁴ / count, rounded down: of halves that gives the smaller one.
+ */
 function meanOf(sum, count) {
   const reciprocal = Math.trunc(Math.fround(2 ** 24 / count));
   return Math.floor(((sum + (count >> 1)) * reciprocal) / 2 ** 24);
@@ -133,10 +144,13 @@ function meanOf(sum, count) {
 
 // ----- Any size: weighted means -----
 
-// For each of `wanted` pixels between two ends of `length`: the first pixel that counts, and the
-// weights as whole numbers of 2⁻²².
-function filterWeights(length, start, end, wanted, { reach, weight }) {
-  const scale = (end - start) / wanted;
+/**
+ * For each of `wanted` pixels between two ends of `length`: the first pixel that counts, and the
+ * weights as whole numbers of 2⁻²². Pillow keeps the ends as numbers of 32 bits.
+ */
+function filterWeights(length, from, to, wanted, { reach, weight }) {
+  const [start, end] = [Math.fround(from), Math.fround(to)];
+  const scale = Math.fround(end - start) / wanted;
   const spread = Math.max(scale, 1);
   return Array.from({ length: wanted }, (_, place) => {
     const centre = start + (place + 0.5) * scale;
@@ -152,7 +166,10 @@ function filterWeights(length, start, end, wanted, { reach, weight }) {
   });
 }
 
-// The picture, or a box of it, with another width and height: first across, then down.
+/**
+ * The picture, or a box of it, with another width and height: first across, then down. (Pillow 13
+ * begins with the height where that shrinks more; then a value can differ by 1.)
+ */
 function resample(picture, width, height, filter, box) {
   const { left, top, right, bottom } = box ?? wholeOf(picture);
   const { channels } = picture;
@@ -160,7 +177,8 @@ function resample(picture, width, height, filter, box) {
   const downWeights = filterWeights(picture.height, top, bottom, height, filter);
   const narrow = new Uint8ClampedArray(picture.height * width * channels);
   for (let row = 0; row < picture.height; row++) {
-    const from = row * picture.width * channels, to = row * width * channels;
+    const from = row * picture.width * channels,
+      to = row * width * channels;
     weightedMeans(picture.values, from, channels, acrossWeights, narrow, to, channels, channels);
   }
   const values = new Uint8ClampedArray(height * width * channels);
@@ -169,8 +187,10 @@ function resample(picture, width, height, filter, box) {
   return { height, width, channels, values: new Uint8Array(values.buffer) };
 }
 
-// Along one line: `together` neighbouring values are taken the same way; from one pixel to the next
-// it is `step` values in the source and `stride` in the result.
+/**
+ * Along one line: `together` neighbouring values are taken the same way; from one pixel to the next
+ * it is `step` values in the source and `stride` in the result.
+ */
 function weightedMeans(source, from, step, allWeights, result, to, stride, together) {
   allWeights.forEach(({ first, weights }, place) => {
     for (let each = 0; each < together; each++) {
@@ -202,7 +222,7 @@ function resizedPicture(bitmap, width, height, filter, channels, gap, box = whol
   });
 }
 
-// A box of whole pixels that holds all that the filter will ask for.
+/** A box of whole pixels that holds all that the filter will ask for. */
 function safeBox(bitmap, { left, top, right, bottom }, width, height, { reach }) {
   const across = ((reach - 0.5) * (right - left)) / width;
   const down = ((reach - 0.5) * (bottom - top)) / height;
@@ -216,8 +236,10 @@ function safeBox(bitmap, { left, top, right, bottom }, width, height, { reach })
 
 // ----- What each kind of run does with a photograph -----
 
-// A photograph as a square of `size` pixels: `pad` keeps it whole between black bars, `crop` cuts
-// the longer side from the middle, `stretch` keeps it whole and not its shape.
+/**
+ * A photograph as a square of `size` pixels: `pad` keeps it whole between black bars, `crop` cuts
+ * the longer side from the middle, `stretch` keeps it whole and not its shape.
+ */
 function framed(bitmap, size, fit, channels) {
   const wanted = targetSize(bitmap, size, fit);
   const shrinks = bitmap.width >= wanted.width && bitmap.height >= wanted.height;
@@ -228,7 +250,8 @@ function framed(bitmap, size, fit, channels) {
   }
   const across = (bitmap.width * size) / wanted.width;
   const down = (bitmap.height * size) / wanted.height;
-  const left = (bitmap.width - across) / 2, top = (bitmap.height - down) / 2;
+  const left = (bitmap.width - across) / 2,
+    top = (bitmap.height - down) / 2;
   const box = { left, top, right: left + across, bottom: top + down };
   const isLarge = bitmap.width >= size && bitmap.height >= size;
   const filter = isLarge ? FILTERS.hamming : FILTERS.bilinear;
@@ -238,10 +261,13 @@ function framed(bitmap, size, fit, channels) {
 function targetSize({ width, height }, size, fit) {
   if (fit === "stretch") return { width: size, height: size };
   const scale = size / (fit === "pad" ? Math.max(width, height) : Math.min(width, height));
-  return { width: Math.max(1, halfEven(width * scale)), height: Math.max(1, halfEven(height * scale)) };
+  return {
+    width: Math.max(1, halfEven(width * scale)),
+    height: Math.max(1, halfEven(height * scale)),
+  };
 }
 
-// The nearest whole number, of two equally near the even one, as Python rounds.
+/** The nearest whole number, of two equally near the even one, as Python rounds. */
 function halfEven(value) {
   const down = Math.floor(value);
   return value - down === 0.5 ? down + (down % 2) : Math.round(value);
@@ -249,7 +275,8 @@ function halfEven(value) {
 
 function onSquare({ height, width, channels, values }, size) {
   const square = new Uint8Array(size * size * channels);
-  const top = Math.floor((size - height) / 2), left = Math.floor((size - width) / 2);
+  const top = Math.floor((size - height) / 2),
+    left = Math.floor((size - width) / 2);
   for (let row = 0; row < height; row++) {
     const line = values.subarray(row * width * channels, (row + 1) * width * channels);
     square.set(line, ((top + row) * size + left) * channels);
@@ -257,7 +284,7 @@ function onSquare({ height, width, channels, values }, size) {
   return { height: size, width: size, channels, values: square };
 }
 
-// A photographed drawing in grey, made smaller if it is very large.
+/** A photographed drawing in grey, made smaller if it is very large. */
 function greyPicture(bitmap) {
   const scale = Math.min(1, LARGE / Math.max(bitmap.width, bitmap.height));
   if (scale === 1) return pixelsOf(bitmap, wholeOf(bitmap), 1);
