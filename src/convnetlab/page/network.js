@@ -109,7 +109,7 @@ class Network {
     return this.tensors[index] ?? damaged("a tensor is missing");
   }
 
-  /** Turn an operator of the file into a step: {kind, inputs, output, options, low, high}. */
+  /** Turn an operator into a step: {kind, inputs, output, options, weights, low, high}. */
   prepare({ kind, inputs, outputs, options }) {
     if (!Object.hasOwn(OPERATORS, kind)) throw cannotRun(kind);
     if (!((options.activation ?? 0) in ACTIVATIONS)) throw cannotRun(`an activation of ${kind}`);
@@ -124,7 +124,7 @@ class Network {
     checkTypes(step);
     checkShapes(step);
     this.known.add(step.output);
-    return { ...step, ...boundsOf(step) };
+    return { ...step, ...boundsOf(step), weights: weightsOf(step) };
   }
 }
 
@@ -139,6 +139,16 @@ function withRoom(tensor) {
     scale: scales[0] ?? 1,
     zeroPoint: zeroPoints[0] ?? 0,
   };
+}
+
+/** The weights of a convolution or dense layer, in the order in which they are used. */
+function weightsOf({ kind, inputs: [, filters] }) {
+  if (kind !== "CONV_2D" && kind !== "FULLY_CONNECTED") return null;
+  // The file has all of a filter's weights side by side; we want all filters' weights for a place.
+  const [count, length] = [filters.shape[0], filters.values.length / filters.shape[0]];
+  return filters.values.map((_, index) => {
+    return filters.values[(index % count) * length + Math.floor(index / count)];
+  });
 }
 
 /** Between which numbers a step's output stays: those of its type, and of its activation. */

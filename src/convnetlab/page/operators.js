@@ -6,13 +6,14 @@
 // (y · width + x) · channels + channel.
 //
 // The values of a `float32` tensor are the numbers that are meant. Those of an `int8` tensor are
-// whole numbers q from -128 to 127, and scale · (q - zeroPoint) is meant. So a sum of products needs
-// whole numbers only, and is brought to the scale of its output at the end (`finish`): B. Jacob et
-// al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-// Inference" (2018), section 2. We round as LiteRT does, so that every answer is the same.
+// whole numbers q from -128 to 127, and scale · (q - zeroPoint) is meant. So a sum of products
+// needs whole numbers only; at the end it is brought to the scale of the output (`finish`).
+// Jacob et al. (2018), "Quantization and Training of Neural Networks for Efficient
+// Integer-Arithmetic-Only Inference", section 2. We round as LiteRT does on a PC (its kernels are
+// XNNPACK's), so that every answer is the same to the last bit.
 //
-// An operator takes a step {inputs, output, options, low, high} and fills `output.values`. `low` and
-// `high` bound them: ReLU is the bound 0 below, ReLU6 also 6 above.
+// An operator takes a step {inputs, output, options, weights, low, high} and fills output.values.
+// `low` and `high` bound them: ReLU is the bound 0 below, ReLU6 also 6 above.
 
 "use strict";
 
@@ -25,16 +26,52 @@ function convolve(step) {
   const [count, height, width, depth] = filters.shape;
   const groups = picture.shape[3] / depth; // mostly 1: every filter sees all channels
   const scales = scalesOf(picture, filters, output, count);
+  const sums = new Float64Array(count);
   for (let group = 0; group < groups; group++) {
     const [first, end] = [(group * count) / groups, ((group + 1) * count) / groups];
-    const channels = { first: group * depth, depth };
-    slide(step, height, width, channels, (seen, place) => {
+    slide(step, height, width, { first: group * depth, depth }, (seen, place) => {
+      weigh(seen, step.weights, bias, sums, first, end);
       for (let filter = first; filter < end; filter++) {
-        const sum = dot(seen, filters.values, filter * seen.length) + at(bias, filter);
-        output.values[place * count + filter] = finish(sum, scales[filter], step);
+        output.values[place * count + filter] = finish(sums[filter], scales[filter], step);
       }
     });
   }
+}
+
+/** FULLY_CONNECTED: every unit sees all numbers of the layer before, each with its weight. */
+function connect(step) {
+  const { inputs: [input, { shape: [units, length], ...weights }, bias], output } = step;
+  const scales = scalesOf(input, weights, output, units);
+  const sums = new Float64Array(units);
+  for (let row = 0; row < input.values.length / length; row++) {
+    const numbers = input.values.subarray(row * length, (row + 1) * length);
+    const seen = numbers.map((number) => number - input.zeroPoint);
+    weigh(seen, step.weights, bias, sums, 0, units);
+    for (let unit = 0; unit < units; unit++) {
+      output.values[row * units + unit] = finish(sums[unit], scales[unit], step);
+    }
+  }
+}
+
+/**
+ * Set each filter's sum to its bias plus what is seen times its weights: the work of a network.
+ * All filters' weights for the first number seen stand side by side, then those for the second.
+ */
+function weigh(seen, weights, bias, sums, first, end) {
+  for (let filter = first; filter < end; filter++) sums[filter] = at(bias, filter);
+  for (let index = 0; index < seen.length; index++) {
+    const number = seen[index];
+    if (number === 0) continue; // it adds nothing; a ReLU leaves many zeros
+    const start = index * sums.length;
+    for (let filter = first; filter < end; filter++) {
+      sums[filter] += number * weights[start + filter];
+    }
+  }
+}
+
+/** A filter's bias; 0 if the layer has none. */
+function at(bias, filter) {
+  return bias ? bias.values[filter] : 0;
 }
 
 /** DEPTHWISE_CONV_2D: every channel has a filter of its own, which sees no other channel. */
@@ -88,11 +125,12 @@ function poolMean(step) {
 }
 
 /**
- * Move a window over the picture, row by row, and call visit(seen, place, inside) wherever it stops:
- * for each pixel of the output, the `place`-th.
+ * Move a window over the picture, row by row, and call visit(seen, place, inside) wherever it
+ * stops: once for each pixel of the output, the `place`-th.
  *
  * `seen` are the numbers in the window, less the zero point: `depth` channels from `first` on, of
- * one pixel after the other. Beyond the picture they are `beyond`; `inside` counts the other pixels.
+ * one pixel after the other. Outside the picture they are `beyond`; `inside` counts the pixels
+ * that are not.
  */
 function slide(step, height, width, channels, visit) {
   const { inputs: [picture], options, output } = step;
@@ -127,36 +165,6 @@ function slide(step, height, width, channels, visit) {
 function marginOf({ padding }, outputs, inputs, size, stride, dilation) {
   if (padding === VALID) return 0;
   return floor(max(0, (outputs - 1) * stride + (size - 1) * dilation + 1 - inputs) / 2);
-}
-
-/** FULLY_CONNECTED: every unit sees all numbers of the layer before, each with its weight. */
-function connect(step) {
-  const { inputs: [input, weights, bias], output } = step;
-  const [units, length] = weights.shape;
-  const scales = scalesOf(input, weights, output, units);
-  const seen = new Float32Array(length);
-  let next = 0;
-  for (let start = 0; start < input.values.length; start += length) {
-    for (let index = 0; index < length; index++) {
-      seen[index] = input.values[start + index] - input.zeroPoint;
-    }
-    for (let unit = 0; unit < units; unit++) {
-      const sum = dot(seen, weights.values, unit * length) + at(bias, unit);
-      output.values[next++] = finish(sum, scales[unit], step);
-    }
-  }
-}
-
-/** The sum of the products of what is seen and as many weights, the first of them at `start`. */
-function dot(seen, weights, start) {
-  let sum = 0;
-  for (let index = 0; index < seen.length; index++) sum += seen[index] * weights[start + index];
-  return sum;
-}
-
-/** A filter's bias; 0 if the layer has none. */
-function at(bias, filter) {
-  return bias ? bias.values[filter] : 0;
 }
 
 /** MEAN: one number for each channel, its mean over the whole picture. */
@@ -199,9 +207,9 @@ function elementwise(step, combine) {
 }
 
 /**
- * Return a function that adds whole numbers of two scales. The scales, counted in the output's, are
- * rounded to multiples of a power of two, such that the larger one has 21 bits. So the sum is exact;
- * only the result is rounded, a half upwards.
+ * Return a function that adds whole numbers of two scales. The scales, counted in the output's,
+ * are rounded to multiples of a power of two, such that the larger one has 21 bits. So the sum is
+ * exact; only the result is rounded, a half upwards.
  */
 function sumOfScales(one, other, output) {
   const ratios = [one, other].map((input) => fround(input.scale / output.scale));
