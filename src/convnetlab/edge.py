@@ -237,7 +237,7 @@ def fits(kind: str, shapes: list[list[int]], constant: Any) -> bool:
     if kind in OF_MAPS and (len(shapes[0]) != 4 or shapes[0][0] != 1):
         return False
     if kind == "MEAN":
-        return np.frombuffer(bytes(constant), np.int32).tolist() == [1, 2]
+        return bool(np.frombuffer(bytes(constant), np.int32).tolist() == [1, 2])
     if kind == "PAD":
         return not np.frombuffer(bytes(constant), np.int32)[[0, 1, 6, 7]].any()
     if kind in ("ADD", "MUL"):
