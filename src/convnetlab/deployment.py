@@ -66,7 +66,7 @@ class Deployed:
             (Wilson), `agreement` with Keras's answers (share), how many answers `changed`.
         page: the page; None if it was not written.
         refusals: sentences: why a variant or the page is missing, or the variants were not asked.
-        painted: what normalising drawings is worth; None for photographs.
+        painted: what normalising drawings is worth; None for photographs, or if nobody was asked.
         picture: what the page shows of one test picture, for readers without it.
     """
 
@@ -136,8 +136,11 @@ def deploy(
     sizes = {KERAS: keras_bytes(model)} | {name: f.stat().st_size for name, f in files.items()}
     table = judged(said, truth, sizes)
     drawn = None if is_photographs(data) else drawings.drawings_of(data)
-    painted = measure_painting(model, data, indices, truth, drawn, paint) if drawn else None
     inside = "float32" if float32_page else "int8"
+    painted = None
+    if drawn and inside in said:
+        file = files[inside].read_bytes()
+        painted = measure_painting(file, data, indices, truth, drawn, paint)
     page = run.folder / (DRAWING if drawn else PHOTO)
     if refusal := page_refusal(inside, files):
         page.unlink(missing_ok=True)  # an older one would have another network inside
@@ -220,7 +223,7 @@ def keras_bytes(model: Any) -> int:
 
 
 def measure_painting(
-    model: Any,
+    file: bytes,
     data: Dataset,
     indices: Integers,
     truth: Integers,
@@ -230,7 +233,7 @@ def measure_painting(
     """Return what a network makes of test drawings that are painted on a large canvas.
 
     Args:
-        model: takes raw pixels, (N, H, W, 1), gives probabilities.
+        file: a LiteRT file for pictures (H, W, 1).
         data: where the drawings are.
         indices: of the test pictures, (N,).
         truth: their classes, (N,).
@@ -248,7 +251,7 @@ def measure_painting(
         ways["normalised"].append(small if centred is None else centred)
     shares = {}
     for way, pictures in ways.items():
-        answer = np.asarray(model.predict_on_batch(np.stack(pictures))).argmax(axis=1)
+        answer = edge.predict(file, np.stack(pictures)).argmax(axis=1)
         shares[way] = float((answer == truth[chosen]).mean())
     return Painted(len(chosen), **shares)
 
@@ -273,14 +276,14 @@ def facts_of(
     name, not where it lies.
     """
     kind, place, query = parse(data.source)
-    accuracy = table["accuracy"].fillna(table["accuracy"][KERAS])  # if nobody could be asked
+    accuracy = float(table["accuracy"][variant])
     return PageFacts(
         title=run.folder.name,
         source=kind + Path(place).name,
         classes=data.classes,
         shape=data.image_shape,
         variant=variant,
-        accuracy=float(accuracy[variant]),
+        accuracy=None if math.isnan(accuracy) else accuracy,
         test_images=len(indices),
         made_with=versions(),
         drawn=drawn,

@@ -55,7 +55,7 @@ class PageFacts:
         classes: the classes' names, in the order of the network's outputs.
         shape: of a picture, (H, W, C); C is 1 or 3.
         variant: of `edge.VARIANTS`.
-        accuracy: of this variant on the whole test set, 0..1.
+        accuracy: of this variant on the whole test set, 0..1; None where it was not asked.
         test_images: how many that were.
         made_with: versions, by name.
         drawn: how the data set draws; None if it holds photographs.
@@ -70,7 +70,7 @@ class PageFacts:
     classes: Sequence[str]
     shape: tuple[int, int, int]
     variant: str
-    accuracy: float
+    accuracy: float | None
     test_images: int
     made_with: Mapping[str, str]
     drawn: Drawings | None = None

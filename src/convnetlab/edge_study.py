@@ -233,8 +233,8 @@ def notes(run: Run, deployed: Deployed, table: pd.DataFrame, quick: bool) -> tup
     if painted := deployed.painted:
         told.append(
             f"drawings: of {painted.images:,} test pictures, painted on a large canvas at any size "
-            f"and place, Keras knows {painted.normalised:.1%} once they are cut out, fitted and "
-            f"centred, and {painted.naive:.1%} if the canvas is merely resized."
+            f"and place, the page's network knows {painted.normalised:.1%} once they are cut out, "
+            f"fitted and centred, and {painted.naive:.1%} if the canvas is merely resized."
         )
     if quick:
         told.append("Quick: few repeats, so the times say little.")

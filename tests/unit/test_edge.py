@@ -334,6 +334,8 @@ def test_without_the_interpreter_files_and_page_are_written_and_it_says_so(small
     table = pd.read_csv(run.folder / "edge" / "edge.csv", index_col=0)
     assert table["bytes"].notna().all() and "ms an image" not in table
     assert table["accuracy"].notna().sum() == 3, "Keras's rows"
+    page = (run.folder / "digit.html").read_text("utf-8")
+    assert '"accuracy": null' in page and '"painted": null' in page, "nothing is made up"
 
 
 def test_a_folder_that_cannot_be_written_is_named(small, digits):

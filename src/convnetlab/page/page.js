@@ -125,7 +125,9 @@ function listFacts() {
     Run: [named(facts.title)],
     "Learnt from": [named(facts.source)],
     "On test pictures": [
-      `${percent(facts.accuracy, 2)} of ${grouped(facts.testImages)} are read rightly`,
+      facts.accuracy === null
+        ? "not judged: LiteRT's interpreter was not installed where this page was made"
+        : `${percent(facts.accuracy, 2)} of ${grouped(facts.testImages)} are read rightly`,
     ],
     Network: [`${grouped(parameters)} parameters, ${grouped(size)} bytes`],
     Numbers: [kinds[facts.variant] ?? facts.variant],
