@@ -64,7 +64,7 @@ results: $(READY)  ## train again what the notebooks and the README show from da
 	mkdir -p data/results
 	head -n 21 runs/results/predictions.csv > data/results/first_result.csv
 	cp runs/results-listing/history.csv data/results/listing_history.csv
-	cp $(addprefix runs/bench/,bench.json bench.csv bench.md networks.csv transfer.csv learning_curves.csv determinism.json kills.json class.json edge.json) data/results/
+	cp $(addprefix runs/bench/,bench.json bench.csv bench.md networks.csv transfer.csv learning_curves.csv determinism.json kills.json class.json edge.json edge.md) data/results/
 	cp runs/bench/bench.png docs/
 	$(BIN)/python docs/make_page_picture.py runs/bench-edge/digit.html
 

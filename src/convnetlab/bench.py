@@ -531,7 +531,7 @@ def images(repeats: int = 3, say: Say = print) -> str:
 def edge(quick: bool = False, repeats: int = 3, say: Say = print) -> str:
     """Run the lab on MNIST, then `convnetlab edge` several times; open the page in Chromium.
 
-    Writes `edge.json`, or with `quick` (smoke pictures, once, few repeats) `edge-quick.json`.
+    Writes `edge.json` and `edge.md`; with `quick` (smoke pictures, few repeats) `edge-quick.…`.
     """
     from convnetlab import edge_races
 
@@ -553,9 +553,10 @@ def edge(quick: bool = False, repeats: int = 3, say: Say = print) -> str:
         "page": {**facts[0]["page"], **edge_races.page_of(runs_folder() / name)},
         "measured": facts,
     }
-    write_json(folder() / ("edge-quick.json" if quick else "edge.json"), result)
-    shown = {key: value for key, value in result.items() if key != "measured"}
-    return "\n".join(f"{key}: {value}" for key, value in shown.items())
+    text, ending = edge_races.as_markdown(result), "-quick" if quick else ""
+    write_json(folder() / f"edge{ending}.json", result)
+    write_atomically(folder() / f"edge{ending}.md", lambda path: path.write_text(text, "utf-8"))
+    return text
 
 
 def grading(quick: bool = False, repeats: int = 1, say: Say = print) -> str:

@@ -20,6 +20,11 @@ from convnetlab.handoff import read_json
 Pixels = NDArray[np.uint8]
 
 WARM_UP, PICTURES = 20, 200
+# Names of what `ratios` returns.
+BYTES, ACCURACY = "int8 bytes / float32 bytes", "int8 accuracy - Keras accuracy"
+PREDICT, CALL = "Keras, predict ms / tf.function ms", "Keras, call ms / tf.function ms"
+FLOAT32, INT8 = "tf.function ms / float32 ms", "tf.function ms / int8 ms"
+START, MEMORY = "Keras cold start, s / int8 cold start, s", "Keras peak MiB / int8 peak MiB"
 # Asks the page's network about pictures, one after the other: what it says, and how long it takes.
 ASK = """
 const [base64, size] = arguments;
@@ -120,12 +125,44 @@ def ratios(facts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     call, compiled, ms = "Keras, call", "Keras, tf.function", "ms an image"
     shown = {
-        "int8 bytes / float32 bytes": first["int8"]["bytes"] / first["float32"]["bytes"],
-        "int8 accuracy - Keras accuracy": first["int8"]["accuracy"] - first[call]["accuracy"],
-        "Keras, predict ms / tf.function ms": ratio("Keras, predict", compiled, ms),
-        "Keras, call ms / tf.function ms": ratio(call, compiled, ms),
+        BYTES: first["int8"]["bytes"] / first["float32"]["bytes"],
+        ACCURACY: first["int8"]["accuracy"] - first[call]["accuracy"],
+        PREDICT: ratio("Keras, predict", compiled, ms),
+        CALL: ratio(call, compiled, ms),
     }
     shown |= {f"tf.function ms / {name} ms": ratio(compiled, name, ms) for name in edge.VARIANTS}
     for column in ("cold start, s", "peak MiB"):
         shown[f"Keras {column} / int8 {column}"] = ratio(call, "int8", column)
     return shown
+
+
+def as_markdown(result: Mapping[str, Any]) -> str:
+    """Return what `convnetlab bench --only edge` found as a table.
+
+    Args:
+        result: its `edge.json`.
+    """
+    page = result["page"]
+    rows = {
+        "bytes of the int8 file, as a share of float32's": f"{result[BYTES]:.3f}",
+        "test accuracy of int8, less Keras's": f"{100 * result[ACCURACY]:+.2f} points",
+        "one picture: Keras's `predict` against `tf.function`": f"{result[PREDICT]:.0f}× slower",
+        "one picture: LiteRT float32 against `tf.function`": f"{result[FLOAT32]:.0f}× faster",
+        "one picture: LiteRT int8 against `tf.function`": f"{result[INT8]:.0f}× faster",
+        "first answer of a new process: LiteRT int8 against Keras": f"{result[START]:.0f}× sooner",
+        "memory of that process": f"{result[MEMORY]:.0f}× less",
+        "the page `digit.html`, int8 inside": f"{page['bytes']:,} bytes",
+    }
+    if "browser" in page:
+        rows |= {
+            f"one picture in the page, {page['browser'].partition('.')[0]}": (
+                f"{page['ms an image']:.1f} ms"
+            ),
+            "requests of the page beside itself": f"{len(page['requests'])}",
+            f"outputs equal to LiteRT's to the last bit, {page['pictures']} test pictures": (
+                f"{page['as LiteRT']:.0%}"
+            ),
+        }
+    lines = [f"| {what} | {value} |" for what, value in rows.items()]
+    head = [f"Made by `convnetlab bench --only edge`: {result['machine']}.", ""]
+    return "\n".join([*head, "| | |", "|---|---|", *lines, ""])

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from convnetlab import bench, image_races, recipes, selection, trials
+from convnetlab import bench, edge_races, image_races, recipes, selection, trials
 from convnetlab.architectures import ARCHITECTURES
 from convnetlab.errors import LabError
 from convnetlab.evaluation import PUBLISHED_ACCURACY, accuracy_interval
@@ -119,6 +119,19 @@ def test_the_readme_shows_the_bench_as_the_command_made_it():
     assert table in readme and "docs/bench.png" in readme
     shown = re.findall(r"^\| ([a-z .-]+?) \| \S", table, re.MULTILINE)
     assert shown == ["recipe", *bench.COMPARED, *trials.RIVALS]
+
+
+def test_the_readme_shows_what_a_network_on_the_edge_costs_as_the_command_made_it():
+    told = json.loads((RESULTS / "edge.json").read_text("utf-8"))
+    table = edge_races.as_markdown(told)
+    assert table == (RESULTS / "edge.md").read_text("utf-8")
+    assert table in (ROOT / "README.md").read_text("utf-8")
+    assert told["times"] == 3 and all(not fact["quick"] for fact in told["measured"])
+    assert told[edge_races.BYTES] <= 0.26 and abs(told[edge_races.ACCURACY]) <= 0.001
+    assert min(told[edge_races.FLOAT32], told[edge_races.INT8]) >= 10
+    page = told["page"]
+    assert page["bytes"] <= 1_000_000 and page["ms an image"] <= 5
+    assert page["requests"] == [] and page["as LiteRT"] == 1
 
 
 def test_the_frozen_recipes_won_the_recorded_selection():
