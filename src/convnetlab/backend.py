@@ -11,8 +11,9 @@ from convnetlab.quiet import quiet_error_stream
 with quiet_error_stream():
     import keras
     import tensorflow as tf
+    from tensorflow.lite.tools import flatbuffer_utils
 
-__all__ = ["ReverseChannels", "keras", "tf"]
+__all__ = ["ReverseChannels", "flatbuffer_utils", "keras", "tf"]
 
 
 # It is defined here, so that whoever loads TensorFlow can load any saved model.

@@ -191,9 +191,7 @@ def unrunnable(file: bytes) -> list[str]:
     Returns:
         Such as `HARD_SWISH`, `TANH of CONV_2D`, `CONV_2D with FLOAT32 and INT8`.
     """
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    from convnetlab import backend  # noqa: F401 - it loads TensorFlow, quietly
+    from convnetlab.backend import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(file))
     found = (obstacles(model, operator) for operator in model.subgraphs[0].operators)
@@ -202,10 +200,12 @@ def unrunnable(file: bytes) -> list[str]:
 
 def obstacles(model: Any, operator: Any) -> Iterator[str]:
     """Yield what the page cannot run of one operator of a file; `page/network.js` refuses it."""
-    from tensorflow.lite.tools.flatbuffer_utils import opcode_to_name, type_to_name
+    from convnetlab.backend import flatbuffer_utils
 
     custom = model.operatorCodes[operator.opcodeIndex].customCode
-    kind = custom.decode() if custom else opcode_to_name(model, operator.opcodeIndex)
+    kind = (
+        custom.decode() if custom else flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
+    )
     if kind not in RUNNABLE:
         yield kind
         return
@@ -213,17 +213,16 @@ def obstacles(model: Any, operator: Any) -> Iterator[str]:
     if activation not in ("NONE", "RELU", "RELU6"):
         yield f"{activation} of {kind}"
     tensors = model.subgraphs[0].tensors
-    inputs = [tensors[index] for index in operator.inputs if index >= 0]
-    types = {type_to_name(tensor.type) for tensor in [tensors[operator.outputs[0]], *inputs]}
-    types -= {"INT32"}  # biases, axes, margins
+    operands = [tensors[index] for index in operator.inputs if index >= 0]
+    type_of = flatbuffer_utils.type_to_name
+    inputs = [tensor for tensor in operands if type_of(tensor.type) != "INT32"]
+    types = {type_of(tensor.type) for tensor in [tensors[operator.outputs[0]], *inputs]}
     whole = {"INT8", "UINT8"} if kind == "QUANTIZE" else {"INT8"}
     if not (types == {"FLOAT32"} or types <= whole):
         yield f"{kind} with {' and '.join(sorted(types))}"
-    if not fits(
-        kind, [[*tensor.shape] for tensor in inputs], model.buffers[inputs[-1].buffer].data
-    ):
-        shapes = (" × ".join(map(str, tensor.shape)) for tensor in inputs)
-        yield f"{kind} of {' and '.join(shapes)}"
+    shapes = [tensor.shape.tolist() for tensor in inputs]
+    if not fits(kind, shapes, model.buffers[operands[-1].buffer].data):
+        yield f"{kind} of {' and '.join(' × '.join(map(str, shape)) for shape in shapes)}"
 
 
 def fits(kind: str, shapes: list[list[int]], constant: Any) -> bool:
@@ -231,13 +230,13 @@ def fits(kind: str, shapes: list[list[int]], constant: Any) -> bool:
 
     Args:
         kind: one of `RUNNABLE`.
-        shapes: of the inputs.
-        constant: the last input's bytes: axes of `MEAN`, margins of `PAD`.
+        shapes: of the inputs that are no biases, axes or margins (those are INT32).
+        constant: the bytes of the last input: axes of `MEAN`, margins of `PAD`.
     """
     if kind in OF_MAPS and (len(shapes[0]) != 4 or shapes[0][0] != 1):
         return False
     if kind == "MEAN":
-        return bool(np.frombuffer(bytes(constant), np.int32).tolist() == [1, 2])
+        return [*np.frombuffer(bytes(constant), np.int32)] == [1, 2]
     if kind == "PAD":
         return not np.frombuffer(bytes(constant), np.int32)[[0, 1, 6, 7]].any()
     if kind in ("ADD", "MUL"):
