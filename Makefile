@@ -60,11 +60,11 @@ results: $(READY)  ## train again what the notebooks and the README show from da
 	$(BIN)/convnetlab run --run results
 	$(BIN)/convnetlab run --run results-listing -p recipe listing-validated
 	$(BIN)/convnetlab bench
-	for part in networks transfer curves determinism kills grading; do $(BIN)/convnetlab bench --only $$part || exit 1; done
+	for part in networks transfer curves determinism kills grading edge; do $(BIN)/convnetlab bench --only $$part || exit 1; done
 	mkdir -p data/results
 	head -n 21 runs/results/predictions.csv > data/results/first_result.csv
 	cp runs/results-listing/history.csv data/results/listing_history.csv
-	cp $(addprefix runs/bench/,bench.json bench.csv bench.md networks.csv transfer.csv learning_curves.csv determinism.json kills.json class.json) data/results/
+	cp $(addprefix runs/bench/,bench.json bench.csv bench.md networks.csv transfer.csv learning_curves.csv determinism.json kills.json class.json edge.json) data/results/
 	cp runs/bench/bench.png docs/
 
 select: $(READY)  ## rank candidate recipes on validation pictures (a quarter of an hour)

@@ -528,6 +528,36 @@ def images(repeats: int = 3, say: Say = print) -> str:
     )
 
 
+def edge(quick: bool = False, repeats: int = 3, say: Say = print) -> str:
+    """Run the lab on MNIST, then `convnetlab edge` several times; open the page in Chromium.
+
+    Writes `edge.json`, or with `quick` (smoke pictures, once, few repeats) `edge-quick.json`.
+    """
+    from convnetlab import edge_races
+
+    load, name = os.getloadavg()[0], "bench-edge"
+    say("the whole lab")
+    run_apart(name, *(["--smoke"] if quick else []))
+    command = [sys.executable, "-m", "convnetlab", "edge", name, *(["--quick"] if quick else [])]
+    facts = []
+    for number in range(1, 2 if quick else repeats + 1):
+        say(f"convnetlab edge, time {number}")
+        subprocess.run(command, check=True, capture_output=True)
+        facts.append(read_json(runs_folder() / name / "edge" / "edge.json"))
+    say("the page in Chromium")
+    result = {
+        "machine": machine(),
+        "load": load,
+        "times": len(facts),
+        **edge_races.ratios(facts),
+        "page": {**facts[0]["page"], **edge_races.page_of(runs_folder() / name)},
+        "measured": facts,
+    }
+    write_json(folder() / ("edge-quick.json" if quick else "edge.json"), result)
+    shown = {key: value for key, value in result.items() if key != "measured"}
+    return "\n".join(f"{key}: {value}" for key, value in shown.items())
+
+
 def grading(quick: bool = False, repeats: int = 1, say: Say = print) -> str:
     """Grade a class of 24 by us and by nbgrader; write `class.json`, return it as text.
 
@@ -580,6 +610,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "prediction": prediction,
     "images": images,
     "photos": photos,
+    "edge": edge,
     "sweep": sweep,
     "grading": grading,
 }

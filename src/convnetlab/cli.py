@@ -18,6 +18,7 @@ GO_ON = {
     "STAGE`, with the same --run NAME and parameters. A training goes on after its last finished "
     "epoch.",
     "sweep": "The finished runs are kept; the same command goes on with the others.",
+    "edge": "The files that were finished are whole; the same command makes them all again.",
     "grade": "Who has been graded is kept; the same command goes on with the others.",
 }
 
@@ -206,6 +207,30 @@ def predict(
     if failed := answers.unreadable:
         reasons = "\n".join(f"  {reason}" for reason in failed.values())
         raise LabError(f"{len(failed)} of {len(answers.files)} files could not be read:\n{reasons}")
+
+
+@main.command()
+@click.argument("run")
+@click.option("--float32", is_flag=True, help="Put float32 into the page, not int8.")
+@click.option("--quick", is_flag=True, help="Few repeats, so the times say little.")
+def edge(run: str, float32: bool, quick: bool) -> None:
+    """Make files for a telephone of the finished run RUN, measure them, and write its page.
+
+    The page recognises what is drawn or photographed, without a network connection:
+    runs/RUN/digit.html, or photo.html of a folder of pictures. Four LiteRT files, tables and
+    figures go to runs/RUN/edge/. Exit code 1: something that was asked for is missing; which, and
+    why, stands at the end.
+    """
+    from convnetlab import edge_study, prediction
+
+    say = functools.partial(click.echo, err=True)
+    found = edge_study.measure(prediction.open_run(run), float32_page=float32, quick=quick, say=say)
+    click.echo(edge_study.as_text(found))
+    click.echo(f"\nThe files, tables and figures are in {found.folder}")
+    if page := found.deployed.page:
+        click.echo(f"The page is {page}: open it by a double click, or send it to a telephone.")
+    if refusal := found.deployed.refusal:
+        raise LabError(refusal)
 
 
 @main.command()
@@ -418,6 +443,7 @@ def doctor() -> None:
             "sweep",
             "images",
             "photos",
+            "edge",
             "grading",
         ]
     ),
@@ -438,6 +464,7 @@ def bench(quick: bool, repeats: int | None, only: str | None, select: bool) -> N
     --only kills        trainings killed at ten moments and resumed
     --only sweep        nine smoke runs side by side, and a worker killed half-way
     --only images       reading folders of pictures: speed beside Keras's reader, memory
+    --only edge         a run on the edge beside Keras, its page in Chromium: edge.json
     --only grading      a class of 24, by `convnetlab grade` and by nbgrader (half an hour)
     --only photos       the whole lab on 200 photographs, with the recipe features: photos.json
     """

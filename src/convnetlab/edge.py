@@ -10,7 +10,7 @@ Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,12 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convnetlab.errors import LabError
+from convnetlab.quiet import quiet_error_stream, quiet_warnings
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 CALIBRATION = 200  # training pictures that int8 is calibrated on
+MISSING = (
+    "LiteRT's interpreter is not installed. Install it: pip install -c constraints.txt -e '.[edge]'"
+)
 
 
 def export(model: Any, variant: str, calibration: Pixels | None = None) -> bytes:
@@ -40,14 +44,14 @@ def export(model: Any, variant: str, calibration: Pixels | None = None) -> bytes
     Raises:
         LabError: LiteRT has no counterpart for one of the network's operations.
     """
-    from convnetlab.backend import keras, quiet_error_stream, tf
+    from convnetlab.backend import keras, tf
 
     if len(model.outputs) > 1:
         model = keras.Model(model.inputs, model.outputs[0])
     shape = (1, *model.inputs[0].shape[1:])
     # A batch of one, fixed: a free one would add operations that compute shapes.
     signature = tf.TensorSpec(shape, tf.float32, name="image")
-    with quiet_error_stream():
+    with quiet_error_stream(), quiet_warnings("absl"):
         try:
             # Not `model.export`, which saves the network and loads it again before it converts it:
             # several times slower, for the same answers.
@@ -94,26 +98,57 @@ def with_both_ends(images: Pixels) -> Floats:
     return pictures
 
 
+def has_interpreter() -> bool:
+    """Whether LiteRT's interpreter is installed: files can be written without it, not asked."""
+    return find_spec("ai_edge_litert") is not None
+
+
 def interpreter(file: bytes, threads: int = 1) -> Any:
     """Return LiteRT's interpreter of a file's bytes, ready to be asked.
 
     Raises:
-        LabError: it is not installed.
+        LabError: it is not installed, or lacks an operator of the file.
     """
-    if not find_spec("ai_edge_litert"):
-        raise LabError(
-            "LiteRT's interpreter is not installed. Install it: "
-            "pip install -c constraints.txt -e '.[edge]'"
-        )
+    if not has_interpreter():
+        raise LabError(MISSING)
     from ai_edge_litert.interpreter import Interpreter
 
-    made = Interpreter(model_content=file, num_threads=threads)
-    made.allocate_tensors()
+    with quiet_error_stream():  # "Created TensorFlow Lite XNNPACK delegate for CPU"
+        made = Interpreter(model_content=file, num_threads=threads)
+        try:
+            made.allocate_tensors()
+        except RuntimeError as error:
+            raise LabError(
+                f"LiteRT's interpreter cannot run the file: {str(error).strip().splitlines()[0]}"
+            ) from None
     return made
 
 
+def asker(file: bytes, threads: int = 1) -> Callable[[Pixels], Floats]:
+    """Return a function that answers one picture, uint8 (H, W, C): float32 (classes,).
+
+    Probabilities; those of `int8` are multiples of 1/256.
+
+    Args:
+        file: the bytes of a variant.
+        threads: how many of the processor's cores it may use.
+    """
+    network = interpreter(file, threads)
+    entry, end = network.get_input_details()[0], network.get_output_details()[0]
+    scale, zero = end["quantization"]  # 0, 0 where nothing is quantised
+    step, shift = np.float32(scale or 1), np.float32(zero)
+
+    def ask(image: Pixels) -> Floats:
+        network.set_tensor(entry["index"], image[None].astype(entry["dtype"]))
+        network.invoke()
+        said: Floats = (network.get_tensor(end["index"])[0].astype(np.float32) - shift) * step
+        return said
+
+    return ask
+
+
 def predict(file: bytes, images: Pixels) -> Floats:
-    """Return what a LiteRT file says of pictures, one at a time.
+    """Return what a LiteRT file says of pictures, one at a time, on one thread.
 
     Args:
         file: the bytes of a variant.
@@ -122,16 +157,7 @@ def predict(file: bytes, images: Pixels) -> Floats:
     Returns:
         Probabilities, float32 (N, classes); those of `int8` are multiples of 1/256.
     """
-    network = interpreter(file)
-    entry, end = network.get_input_details()[0], network.get_output_details()[0]
-    scale, zero = end["quantization"]  # 0, 0 where nothing is quantised
-    said = []
-    for image in images:
-        network.set_tensor(entry["index"], image[None].astype(entry["dtype"]))
-        network.invoke()
-        said.append(network.get_tensor(end["index"])[0].astype(np.float32))
-    answers: Floats = (np.stack(said) - np.float32(zero)) * np.float32(scale or 1)
-    return answers
+    return np.stack([*map(asker(file), images)])
 
 
 # What the page's forward pass can run (page/operators.js), in the schema's names.

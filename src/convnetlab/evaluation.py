@@ -239,6 +239,21 @@ def as_facts(table: pd.DataFrame, test_images: int) -> dict[str, Any]:
     return facts
 
 
+def made_with(run: Run) -> dict[str, Any]:
+    """Return of what and how a run's network was made: data set, architecture, recipe.
+
+    Raises:
+        LabError: an earlier stage's file or its record is missing or damaged.
+    """
+    data = read_json(run.need("dataset.json"))
+    return {
+        "dataset": data["source"],
+        "smoke": data["smoke"],
+        "architecture": run.record("architecture.json")["parameters"]["architecture"],
+        "recipe": run.record("model.keras")["parameters"]["recipe"],
+    }
+
+
 def predictions_table(
     indices: Integers, probabilities: Probabilities, truth: Integers
 ) -> pd.DataFrame:

@@ -33,6 +33,7 @@ from convnetlab.handoff import (
     write_json,
 )
 from convnetlab.image_folders import scan
+from convnetlab.memory import peak_memory
 from convnetlab.paths import FURTHER, STAGES, notebooks_folder, runs_folder, side_trips
 from convnetlab.recipes import SMALLEST, Recipe, check_weights, choose
 from convnetlab.report import write_report
@@ -492,13 +493,3 @@ class PeakMemory:
             for child in here.children(recursive=True):
                 with contextlib.suppress(psutil.Error, OSError, ValueError):
                     self.peak = max(self.peak, peak_memory(child))
-
-
-def peak_memory(process: psutil.Process) -> int:
-    """Return a process's largest resident memory so far, in bytes; off Linux, its present one."""
-    status = Path(f"/proc/{process.pid}/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return int(process.memory_info().rss)

@@ -2,8 +2,8 @@
 
 Each file is read exactly as the run's own pictures were. A run on a folder says in its data set's
 name how (size, fit, colour). MNIST and its kin hold drawings that somebody has cut out and centred,
-as a rule bright on a dark ground, and a photograph of a digit is none of that: `as_drawing` does to
-it what was done to them, and the answer says so.
+as a rule bright on a dark ground, and a photograph of a digit is none of that: the module
+`drawings` does to it what was done to them, and the answer says so.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from convnetlab import inside_figures
-from convnetlab.datasets import Dataset, load_specified, parse
+from convnetlab.datasets import load_specified, parse
+from convnetlab.drawings import as_drawing, drawings_of
 from convnetlab.errors import LabError
 from convnetlab.evaluation import Probabilities
 from convnetlab.handoff import (
@@ -42,17 +42,7 @@ Say = Callable[[str], object]
 FIRST_COLUMNS = ["file", "predicted", "confidence", "error"]  # of the CSV; by them it is known
 EXPLAINED = "explained.json"  # by this a folder of explanations is known
 RANKS = ("answer", "second", "third")
-SAMPLE = 1_000  # pictures of a data set of drawings that tell how it draws
 LARGE = 1_000  # pixels: a drawing's longer side is never read larger
-FAINT = 16  # grey levels: what differs less from the ground is no ink
-
-
-@dataclass(frozen=True)
-class Drawings:
-    """How a data set of drawings shows them: the ground, and how much of a side the ink takes."""
-
-    is_dark: bool
-    share: float
 
 
 @dataclass(frozen=True)
@@ -106,7 +96,7 @@ def reader(description: Mapping[str, Any]) -> Callable[[Path], Reading]:
         colour = "rgb" if channels == 3 else "grey"
         return lambda path: Reading(read_image(path, height, fit, colour))
     drawn = drawings_of(load_specified(description))
-    return lambda path: as_drawing(read_grey(path), height, width, drawn)
+    return lambda path: Reading(*as_drawing(read_grey(path), height, width, drawn))
 
 
 def read_grey(path: Path) -> Pixels:
@@ -122,115 +112,6 @@ def read_grey(path: Path) -> Pixels:
         flat = flatten(image, "grey")
         flat.thumbnail((LARGE, LARGE))
         return np.asarray(flat)
-
-
-def drawings_of(data: Dataset) -> Drawings:
-    """Look at a data set of drawings (H, W, 1): what its ground is, and how large its ink."""
-    images = data.train_batch(np.arange(min(SAMPLE, len(data.train_labels))))[..., 0]
-    grounds = np.array([ground_of(image) for image in images])
-    is_dark = bool(np.median(grounds) < 128)
-    shares = [
-        max(bottom - top, right - left) / max(image.shape)
-        for image in images
-        if (box := ink_box(ink_of(image))) is not None
-        for top, bottom, left, right in [box]
-    ]
-    return Drawings(is_dark, float(np.median(shares)) if shares else 1.0)
-
-
-def ground_of(image: Pixels) -> int:
-    """Return the grey level of the ground of (H, W): the median of its outermost pixels."""
-    return int(np.median(image[rim(image.shape)]))
-
-
-def rim(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return which pixels of (H, W) are the outermost ones."""
-    outermost = np.ones(shape, bool)
-    outermost[1:-1, 1:-1] = False
-    return outermost
-
-
-def ink_of(image: Pixels) -> NDArray[np.float32]:
-    """Return how far each pixel of (H, W) is from the ground, 0..255, faint ones set to 0.
-
-    Paper is seldom lit evenly, so the ground is a plane through the outermost pixels (fitted by
-    least squares). What lies on the other side of it than most ink is 0.
-    """
-    rows, columns = np.indices(image.shape, np.float32)
-    plane = np.stack([rows, columns, np.ones_like(rows)], axis=-1)
-    outermost = rim(image.shape)
-    slopes = np.linalg.lstsq(plane[outermost], image[outermost].astype(np.float32), rcond=None)[0]
-    apart = image - plane @ slopes
-    if apart.sum() < 0:
-        apart = -apart
-    return np.where(apart < max(FAINT, threshold(apart)), 0, apart).astype(np.float32)
-
-
-def threshold(values: NDArray[np.float32]) -> float:
-    """Return the value, 0..255, that divides others best into two groups.
-
-    N. Otsu, "A threshold selection method from gray-level histograms", IEEE Transactions on
-    Systems, Man, and Cybernetics 9 (1979): the groups' means are as far apart as can be.
-
-    >>> threshold(np.array([0, 1, 2, 200, 210], np.float32))
-    3.0
-    """
-    counts = np.bincount(values.clip(0, 255).astype(np.int64).ravel(), minlength=256)
-    below, levels = counts.cumsum(), np.arange(256)
-    sums = (counts * levels).cumsum()
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        apart = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(np.nan_to_num(apart).argmax() + 1)
-
-
-def ink_box(ink: NDArray[np.float32]) -> tuple[int, int, int, int] | None:
-    """Return top, bottom, left and right of what is not 0, ends exclusive; None if all is."""
-    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return None
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
-def as_drawing(grey: Pixels, height: int, width: int, drawn: Drawings) -> Reading:
-    """Make of a grey picture (H, W) what a data set of drawings would have: (height, width, 1).
-
-    The ground is made dark or bright as in the data set. A picture that has the data set's size
-    stays as it is otherwise; of any other the ink is cut out, fitted and put in the middle by its
-    centre of mass, as was done for MNIST (LeCun et al., 1998).
-    """
-    notes = []
-    if (ground_of(grey) < 128) != drawn.is_dark:
-        grey = np.asarray(255 - grey)
-        notes.append("inverted")
-    if grey.shape != (height, width):
-        ink = ink_of(grey)
-        box = ink_box(ink)
-        if box is None:
-            notes.append("no ink found")
-            picture = Image.fromarray(grey).resize((width, height), Image.Resampling.BILINEAR)
-            grey = np.asarray(picture)
-        else:
-            grey = centred(ink[box[0] : box[1], box[2] : box[3]], height, width, drawn.share)
-            grey = grey if drawn.is_dark else np.asarray(255 - grey)
-            notes.append("ink cut out and centred")
-    return Reading(np.asarray(grey, np.uint8)[..., None], ", ".join(notes))
-
-
-def centred(ink: NDArray[np.float32], height: int, width: int, share: float) -> Pixels:
-    """Return ink (h, w) fitted into `share` of (height, width), on black, by its centre of mass."""
-    scale = share * min(height / ink.shape[0], width / ink.shape[1])
-    rows, columns = (max(1, round(side * scale)) for side in ink.shape)
-    small = np.asarray(Image.fromarray(ink).resize((columns, rows), Image.Resampling.BILINEAR))
-    weights = small / small.sum()
-    middle = weights.sum(axis=1) @ np.arange(rows), weights.sum(axis=0) @ np.arange(columns)
-    top, left = (
-        int(np.clip(round(side / 2 - at), 0, side - extent))  # MNIST's middle is row 14 of 0..27
-        for side, at, extent in zip((height, width), middle, (rows, columns), strict=True)
-    )
-    page = np.zeros((height, width), np.float32)
-    page[top : top + rows, left : left + columns] = small * (255 / small.max())
-    return np.asarray(page.round(), np.uint8)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
     """
     from jinja2 import Environment
 
+    from convnetlab.deployment import page_of
+
     metrics = json.loads(run.need("metrics.json").read_text("utf-8"))
     architecture = json.loads(run.need("architecture.json").read_text("utf-8"))
     layers = pd.DataFrame(architecture["layers"])
@@ -80,6 +82,7 @@ def write_report(run: Run, stages: list[dict[str, Any]], parameters: dict[str, A
         layers=layers.to_dict("records"),
         total=int(layers["parameters"].sum()),
         figures=figures,
+        edge=edge.name if (edge := page_of(run)) else "",
         stages=stages,
         parameters=parameters,
         versions=run.record("metrics.json")["versions"],

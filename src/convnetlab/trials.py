@@ -159,7 +159,7 @@ def memory() -> float:
     """Return this process's largest resident memory so far, in MiB."""
     import psutil
 
-    from convnetlab.notebooks import peak_memory
+    from convnetlab.memory import peak_memory
 
     return peak_memory(psutil.Process()) / 2**20
 

@@ -643,6 +643,161 @@ MISCONCEPTIONS = {
             ("m, n, stats.binomtest(m, m + n).pvalue if m + n else 0", "got .0, 0, 0"),
         )
     ],
+    "parameter-bytes": [
+        (
+            "def parameter_bytes(weights, biases, variant):\n"
+            f"    each = {sizes}\n"
+            "    return weights * each[variant][0] + biases * each[variant][1]",
+            word,
+        )
+        for sizes, word in (
+            (
+                "{'float32': (32, 32), 'float16': (16, 16), 'dynamic': (8, 32), 'int8': (8, 32)}",
+                "are bits",
+            ),
+            (
+                "{'float32': (4, 4), 'float16': (2, 2), 'dynamic': (1, 1), 'int8': (1, 1)}",
+                "dynamic: .* a bias takes 4",
+            ),
+            (
+                "{'float32': (4, 4), 'float16': (2, 2), 'dynamic': (1, 4), 'int8': (1, 1)}",
+                "int8: .* a bias takes 4",
+            ),
+            ("dict.fromkeys(('float32', 'float16', 'dynamic', 'int8'), (4, 4))", "float16: exp"),
+            (
+                "{'float32': (4, 4), 'float16': (2, 4), 'dynamic': (1, 4), 'int8': (1, 4)}",
+                "float16: exp",
+            ),
+        )
+    ],
+    "scale-and-zero": [
+        (
+            "def scale_and_zero(low, high):\n"
+            f"    {first}\n"
+            f"    scale = (high - low) / {steps}\n"
+            f"    return {answer}",
+            word,
+        )
+        for first, steps, answer, word in (
+            (
+                "low, high = min(low, 0), max(high, 0)",
+                256,
+                "scale, round(-128 - low / scale)",
+                "255 s",
+            ),
+            ("pass", 255, "scale, round(-128 - low / scale)", "0 is not in"),
+            ("low, high = min(low, 0), max(high, 0)", 255, "scale, -128 - low / scale", "whole"),
+            (
+                "low, high = min(low, 0), max(high, 0)",
+                255,
+                "scale, round(128 + low / scale)",
+                "sign",
+            ),
+            (
+                "low, high = min(low, 0), max(high, 0)",
+                255,
+                "scale, round(-low / scale)",
+                "begin at",
+            ),
+            ("low, high = -max(-low, high), max(-low, high)", 255, "scale, 0", "Expected|expected"),
+        )
+    ],
+    "quantise": [
+        (f"quantise = lambda v, s, z: {answer}", word)
+        for answer, word in (
+            ("np.clip(np.trunc(v / s) + z, -128, 127).astype(np.int8)", "cut off"),
+            ("np.clip((v / s).astype(int) + z, -128, 127).astype(np.int8)", "cut off"),
+            ("(np.rint(v / s) + z).astype(int).astype(np.int8)", "wrapped"),
+            ("np.clip(np.rint(v / s), -128, 127).astype(np.int8)", "zero point"),
+            ("np.clip(np.rint((v + z) / s), -128, 127).astype(np.int8)", "zero point"),
+            ("np.clip(np.rint(v / s) + z, -128, 127)", "Expected int8"),
+            ("np.clip(np.rint(v / s) + z, -127, 127).astype(np.int8)", "lowest"),
+            ("np.clip(np.rint(v * s) + z, -128, 127).astype(np.int8)", "nearest"),
+            ("np.maximum(np.rint(v / s) + z, -128).astype(int).astype(np.int8)", "highest"),
+        )
+    ],
+    "dense-by-integers": [
+        (
+            "def dense_by_integers(inputs, input_zero, weights, bias, multiplier, output_zero):\n"
+            "    q, w = inputs.astype(int), weights.astype(int)\n"
+            f"    return {answer}",
+            word,
+        )
+        for answer, word in (
+            (
+                "np.clip(np.rint((w @ q + bias) * multiplier) + output_zero, -128, 127)",
+                "inputs' zero point",
+            ),
+            (
+                "np.clip(np.rint((w @ (q - input_zero) + bias) * multiplier), -128, 127)",
+                "output's zero point",
+            ),
+            (
+                "np.clip(np.rint((w @ (q - input_zero)) * multiplier) + output_zero, -128, 127)",
+                "bias is missing",
+            ),
+            (
+                "np.clip(np.trunc((w @ (q - input_zero) + bias) * multiplier) + output_zero,"
+                " -128, 127)",
+                "cut off",
+            ),
+            (
+                "(np.rint((w @ (q - input_zero) + bias) * multiplier) + output_zero)"
+                ".astype(int).astype(np.int8)",
+                "wrapped around",
+            ),
+            (
+                "np.clip(np.rint((weights @ (inputs - np.int8(input_zero)) + bias) * multiplier)"
+                " + output_zero, -128, 127)",
+                "sums made of bytes",
+            ),
+            (
+                "np.clip(np.rint((w @ (q - input_zero) + bias) * multiplier) + output_zero,"
+                " -128, 127)",
+                "Expected int8",
+            ),
+            ("np.zeros((3, 4), np.int8)", "one for each row"),
+        )
+    ],
+    "centre-of-mass": [
+        *[
+            (
+                "def centre_of_mass(ink):\n"
+                "    rows, columns = np.nonzero(ink)\n"
+                f"    return {answer}",
+                word,
+            )
+            for answer, word in (
+                (
+                    "(rows.min() + rows.max()) / 2, (columns.min() + columns.max()) / 2",
+                    "middle of the box",
+                ),
+                ("rows.mean(), columns.mean()", "pale pixels"),
+                ("ink.shape[0] / 2, ink.shape[1] / 2", "Expected row"),
+            )
+        ],
+        *[
+            (
+                "def centre_of_mass(ink):\n"
+                f"    ink = ink.astype({kind})\n"
+                "    row = (ink.sum(axis=1) * np.arange(len(ink))).sum() / ink.sum()\n"
+                "    column = (ink.sum(axis=0) * np.arange(ink.shape[1])).sum() / ink.sum()\n"
+                f"    return {answer}",
+                word,
+            )
+            for kind, answer, word in (
+                ("float", "column, row", "row comes first"),
+                ("float", "row + 1, column + 1", "count from 0"),
+                ("float", "round(row), round(column)", "Expected row"),
+            )
+        ],
+        (
+            "def centre_of_mass(ink):\n"
+            "    rows, columns = np.indices(ink.shape).astype(np.uint8)\n"
+            "    return (rows * ink).sum() / ink.sum(), (columns * ink).sum() / ink.sum()",
+            "Expected row|random",
+        ),
+    ],
     "can-tell": [
         ("can_tell = (True, True, True)", "one verdict"),
         ("can_tell = (False, False, False)", "one verdict"),

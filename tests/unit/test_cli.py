@@ -62,6 +62,7 @@ def test_what_must_not_load_tensorflow_does_not():
         (["compare", "lab"], "compare needs two runs or more"),
         (["run", "--from", "4", "-p", "other", "nothing"], "There is no run 'nothing'"),
         (["sweep", "-g", "seed", "1,2", "--workers", "0"], "--workers is 0"),
+        (["edge", "nothing"], "There is no run 'nothing'"),
     ],
 )
 def test_what_a_user_gets_wrong_is_told_in_plain_sentences(arguments, message, root, tmp_path):
