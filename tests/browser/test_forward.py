@@ -100,15 +100,15 @@ def trained(name):
     photographs = architecture == "efficientnet-lite0"
     mnist = datasets.load("mnist")
     prepare = coloured if photographs else np.asarray
-    learnt, pictures = prepare(mnist.train_images[:600]), prepare(mnist.test_images[:200])
+    learnt, pictures = prepare(mnist.train_images[:400]), prepare(mnist.test_images[:200])
     keras.utils.set_random_seed(1)
     model = architectures.build(architecture, learnt.shape[1:], 10, **options)
     if photographs:
         pretrained.load(model)
     else:
         stir(model, learnt[:200])
-    solve(model, learnt, mnist.train_labels[:600])
-    files = (edge.export(model, variant, learnt[:50]) for variant in ("float32", "int8"))
+    solve(model, learnt, mnist.train_labels[:400])
+    files = (edge.export(model, variant, learnt[:20]) for variant in ("float32", "int8"))
     return Trained(model, *files, pictures)
 
 
