@@ -10,6 +10,7 @@ Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -62,10 +63,17 @@ def export(model: Any, variant: str, calibration: Pixels | None = None) -> bytes
             file: bytes = converter.convert()
         except Exception as error:  # the converter has no narrower one
             raise LabError(
-                f"LiteRT cannot take the network {model.name!r} as {variant}: "
-                f"{str(error).strip().splitlines()[0]}"
+                f"LiteRT cannot take the network {model.name!r} as {variant}: {reason(error)}"
             ) from None
     return file
+
+
+def reason(error: Exception) -> str:
+    """Return why TensorFlow's converter failed, in a clause without the paths that it tells."""
+    if missing := re.search(r"TF Select ops: (.*)", str(error)):
+        return f"it has no counterpart for TensorFlow's {missing[1]}."
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"\S*/\S*\.py(:\d+)*:?\s*", "", first)
 
 
 def configure(converter: Any, variant: str, calibration: Pixels | None) -> None:

@@ -6,6 +6,7 @@ from small_networks import REFUSED, SHAPE, layers, small
 
 from convnetlab import edge
 from convnetlab.backend import keras, tf
+from convnetlab.errors import LabError
 
 PICTURES = np.random.default_rng(1).integers(0, 256, (8, *SHAPE), dtype=np.uint8)
 
@@ -48,5 +49,9 @@ def test_an_operator_that_litert_has_not_is_named():
         def call(self, maps):
             return tf.linalg.inv(tf.transpose(maps, [0, 3, 1, 2])[:, :, :9])
 
-    file = edge.export(small(Inverse()), "float32")
+    network = small(Inverse())
+    file = edge.export(network, "float32")
     assert edge.unrunnable(file) == ["TRANSPOSE", "STRIDED_SLICE", "FlexMatrixInverse"]
+    with pytest.raises(LabError, match="as int8: .*MatrixInverse") as told:
+        edge.export(network, "int8", PICTURES)
+    assert ".py" not in str(told.value), "no place in TensorFlow's code"

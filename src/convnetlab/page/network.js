@@ -207,7 +207,7 @@ function elementwiseTitle(word) {
     const constant = inputs.find((input) => input.data);
     if (!constant) return `one layer ${word} another`;
     if (constant.data.length > 1) return `${word} a number for each channel`;
-    return `${word} ${Number(meaning(constant)[0].toPrecision(3))}`;
+    return `${word} ${Number(meaning(constant)[0].toPrecision(3))}`.replace("-", "−");
   };
 }
 
