@@ -52,6 +52,6 @@ def test_an_operator_that_litert_has_not_is_named():
     network = small(Inverse())
     file = edge.export(network, "float32")
     assert edge.unrunnable(file) == ["TRANSPOSE", "STRIDED_SLICE", "FlexMatrixInverse"]
-    with pytest.raises(LabError, match="as int8: .*MatrixInverse") as told:
+    with pytest.raises(LabError, match=r"as int8: .*MatrixInverse") as told:
         edge.export(network, "int8", PICTURES)
     assert ".py" not in str(told.value), "no place in TensorFlow's code"
