@@ -77,7 +77,7 @@ def test_the_report_shows_headline_figures_and_links(browser, pages):
         assert browser.execute_script("return arguments[0].naturalWidth", picture) > 100
         assert picture.get_attribute("alt")
     links = [link.get_attribute("href") for link in browser.find_elements(By.TAG_NAME, "a")]
-    assert links == [(pages / f"{stage}.html").as_uri() for stage in NOTEBOOKS]
+    assert links == [(pages / f"{page}.html").as_uri() for page in ("digit", *NOTEBOOKS)]
 
 
 @in_a_browser
