@@ -4,7 +4,6 @@
 folder of photographs). Every variant answers the same test pictures in the same order as Keras.
 """
 
-import contextlib
 import math
 import os
 import tempfile
@@ -26,14 +25,7 @@ from convnetlab.edge_page import PageFacts, Painted, write
 from convnetlab.errors import LabError
 from convnetlab.evaluation import predict as ask_keras
 from convnetlab.figures import LabFigure
-from convnetlab.handoff import (
-    Run,
-    not_written,
-    read_json,
-    versions,
-    write_atomically,
-    write_json,
-)
+from convnetlab.handoff import PAGES, Run, versions, write_atomically
 from convnetlab.paths import is_headless
 from convnetlab.preprocess import part_of
 
@@ -43,10 +35,7 @@ Integers = NDArray[np.int64]
 Say = Callable[[str], object]
 
 FOLDER = "edge"  # of a run
-DRAWING, PHOTO = "digit.html", "photo.html"
-RECORD = "made_from.json"  # in that folder: which network all of it was made from
-# What `edge_study` adds to that folder.
-STUDIED = ("edge.csv", "edge.json", "changed.csv", "edge.png", "changed.png")
+DRAWING, PHOTO = PAGES
 CALIBRATION_BYTES = 2**28  # that the pictures which int8 is calibrated on may take
 LAYERS, MAPS = 3, 4  # of the static picture: layers, and maps of each
 EXAMPLES = 20  # test pictures to click on in the page
@@ -124,7 +113,6 @@ def deploy(
         LabError: something could not be written. What LiteRT or the page cannot run is none: it is
             left out, and told in `refusals`.
     """
-    discard_older(run)
     model = first_output(model)
     indices, truth = part_of(split, "test")
     if probabilities is None:
@@ -309,37 +297,9 @@ def page_refusal(variant: str, files: Mapping[str, Path]) -> str:
     return ""
 
 
-def discard_older(run: Run) -> None:
-    """Remove what an earlier call wrote for another network than the run's present one.
-
-    Raises:
-        LabError: the folder cannot be written.
-    """
-    if is_of_the_network(run):
-        return
-    named = [f"{FOLDER}/{name}" for name in (*(f"{v}.tflite" for v in edge.VARIANTS), *STUDIED)]
-    for name in (DRAWING, PHOTO, *named):
-        path = run.folder / name
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise not_written(path, error) from None
-    made = {"model_sha256": run.record("model.keras")["sha256"], "versions": versions()}
-    write_json(run.folder / FOLDER / RECORD, made)
-
-
-def is_of_the_network(run: Run) -> bool:
-    """Whether what is there for the edge was made from the run's present network."""
-    path, made = run.folder / FOLDER / RECORD, {}
-    with contextlib.suppress(LabError):  # damaged is as good as none
-        made = read_json(path) if path.is_file() else {}
-    return bool(made.get("model_sha256") == run.record("model.keras")["sha256"])
-
-
 def page_of(run: Run) -> Path | None:
-    """Return the page of a run's present network, if there is one."""
-    pages = [path for name in (DRAWING, PHOTO) if (path := run.folder / name).is_file()]
-    return pages[0] if pages and is_of_the_network(run) else None
+    """Return the page of a run's network, if there is one."""
+    return next((path for name in PAGES if (path := run.folder / name).is_file()), None)
 
 
 def page_picture(model: Any, data: Dataset, indices: Integers, drawn: Drawings | None) -> LabFigure:

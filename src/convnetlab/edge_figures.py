@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 
 BARS = 5  # classes whose probabilities are drawn
 KERAS = "Keras"  # with this the names of Keras's rows begin
-COLUMNS, ACROSS = 5, 4  # pictures a row; panels a row
+COLUMNS, FEWEST, ACROSS = 5, 3, 4  # pictures a row, at most and at least; panels a row
 SIDE, LINE = 1.6, 0.2  # inches: a picture, a line of text
 # Panels of the table's figure: a column, its axis's label, how values are written, whether
 # the axis has equal room for each power of ten.
@@ -170,12 +170,13 @@ def changed(
     names = dict(zip(classes, short_names(classes, 14), strict=True))
     captions = [in_lines(rows, names) for rows in answers]
     lines = max(caption.count("\n") + 1 for caption in captions)
-    count = -(-len(images) // COLUMNS)
+    columns = min(COLUMNS, max(FEWEST, len(images)))
+    count = -(-len(images) // columns)
     height = count * (SIDE + LINE * lines + 0.15) + 0.6
     told = "; ".join(caption.replace("\n", ", ") for caption in captions)
-    figure = LabFigure(f"{title}: {told}.", 2.3 * COLUMNS, height)
+    figure = LabFigure(f"{title}: {told}.", 2.3 * columns, height)
     figure.suptitle(title)
-    grid = list(figure.subplots(count, COLUMNS, squeeze=False).flat)
+    grid = list(figure.subplots(count, columns, squeeze=False).flat)
     for axes, image, caption in zip(grid, images, captions, strict=False):
         show_picture(axes, image, caption)
         axes.title.set_fontsize(9)

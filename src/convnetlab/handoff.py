@@ -46,6 +46,12 @@ MAKERS = {
     "predictions.csv": STAGES[3],
     "metrics.json": STAGES[3],
 }
+# What is made of a network beside the stages (`deployment`, `edge_study`): it goes when another
+# network is handed on, for nobody could tell from it that it is an older one's.
+PAGES = ("digit.html", "photo.html")
+LITERT = tuple(f"{variant}.tflite" for variant in ("float32", "float16", "dynamic", "int8"))
+STUDIED = ("edge.csv", "edge.json", "changed.csv", "edge.png", "changed.png")
+MADE_OF = {"model.keras": (*PAGES, *(f"edge/{name}" for name in (*LITERT, *STUDIED)))}
 
 
 def sha256(path: Path) -> str:
@@ -202,6 +208,7 @@ class Run:
         path = self.folder / name
         record_path(path).unlink(missing_ok=True)  # never a new record beside old bytes
         write_atomically(path, write)
+        self.discard(MADE_OF.get(name, ()))
         record: dict[str, Any] = {
             "artefact": name,
             "made_by": self.stage,
@@ -217,6 +224,19 @@ class Run:
         write_json(record_path(path), record)
         self.taken[name] = record["sha256"]
         return path
+
+    def discard(self, names: Sequence[str]) -> None:
+        """Remove files of the run's folder, if they are there.
+
+        Raises:
+            LabError: the folder cannot be written.
+        """
+        for name in names:
+            path = self.folder / name
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise not_written(path, error) from None
 
     def need(self, name: str, **parameters: object) -> Path:
         """Return the path of an earlier stage's artefact, once it has been checked.

@@ -37,7 +37,8 @@ COPIED = ("LICENSE", "constraints.txt", "pyproject.toml")
 PACKAGE = Path("src") / "convnetlab"
 FOR_STUDENTS = "for_students"  # of the package: the files that only a release has
 INSTRUCTORS = {"grading", "release.py", "leaks.py", FOR_STUDENTS}  # of the package
-SUFFIXES = {".py", ".jinja"}  # of the package's files; no caches, no editor's copies
+# Of the package's files; no caches, no editor's copies.
+SUFFIXES = {".py", ".jinja", ".html", ".css", ".js"}
 STAMP = r"[0-9a-f]{16}"
 
 Sources = Mapping[Path, NotebookNode]  # by the path below notebooks/

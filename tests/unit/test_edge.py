@@ -240,21 +240,26 @@ def test_a_network_that_was_trained_again_leaves_nothing_old(runs, digits):
     first = deployment.deploy(run, model, digits, split, variants=["int8"])
     assert first.page == deployment.page_of(run) == run.folder / "digit.html"
     assert first.refusal == "" and list(first.files) == ["int8"]
-    other = network(digits.image_shape, 10, seed=2)
-    keep("lab", digits, other)
-    assert deployment.page_of(run) is None, "it has another network inside than the run"
-    (run.folder / "edge" / "float16.tflite").write_bytes(b"of the first network")
+    for name in handoff.STUDIED:
+        (run.folder / "edge" / name).write_text("of the first network")
     mine = run.folder / "edge" / "mine.txt"
     mine.write_text("a user's")
+    other = network(digits.image_shape, 10, seed=2)
+    keep("lab", digits, other)
+    assert not (run.folder / "digit.html").exists(), "it had another network inside than the run"
+    assert list(mine.parent.iterdir()) == [mine] and mine.read_text() == "a user's"
     again = deployment.deploy(run, other, digits, split, variants=["float32"], float32_page=True)
     assert deployment.page_of(run) == again.page
-    assert {path.name for path in mine.parent.iterdir()} == {
-        *("float32.tflite", "made_from.json", "mine.txt")
-    }, "nothing of the first network"
-    assert mine.read_text() == "a user's"
+    assert {path.name for path in mine.parent.iterdir()} == {"float32.tflite", "mine.txt"}
 
 
-def test_the_report_links_the_page_of_its_own_network_only(runs):
+def test_every_variant_goes_with_its_network():
+    assert {f"edge/{variant}.tflite" for variant in edge.VARIANTS} < {
+        *handoff.MADE_OF["model.keras"]
+    }
+
+
+def test_the_report_links_the_page_if_there_is_one(runs):
     made_up.run("lab")
     run = handoff.open_run("lab", 4)
     record = handoff.record_path(run.folder / "model.keras")
@@ -263,14 +268,9 @@ def test_the_report_links_the_page_of_its_own_network_only(runs):
     metrics = handoff.read_json(run.folder / "metrics.json") | {"baseline_accuracy": 0.5}
     run.save("metrics.json", lambda path: handoff.write_json(path, metrics), {"seed": 1})
     link = '<a href="digit.html">digit.html</a>'
-    deployment.discard_older(run)
     assert link not in write_report(run, [], {}).read_text("utf-8")
     (run.folder / "digit.html").write_text("a page")
     assert link in write_report(run, [], {}).read_text("utf-8")
-    handoff.write_json(run.folder / "edge" / "made_from.json", {"model_sha256": "another"})
-    assert link not in write_report(run, [], {}).read_text("utf-8")
-    (run.folder / "edge" / "made_from.json").write_text("damaged")
-    assert link not in write_report(run, [], {}).read_text("utf-8")
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ def small(runs, digits):
 
 def as_if_deployed(run):
     """Leave what an earlier call for the run's network would have."""
-    deployment.discard_older(run)
+    (run.folder / "edge").mkdir()
     (run.folder / "edge" / "int8.tflite").write_bytes(b"int8")
     (run.folder / "digit.html").write_text("a page")
     assert deployment.page_of(run)

@@ -146,6 +146,16 @@ def test_every_module_is_there_that_another_one_needs(released):
     assert finished.stdout.startswith(str(released))
 
 
+def test_a_page_can_be_made_of_the_parts_that_are_there(released):
+    program = (
+        "from convnetlab.edge_page import PageFacts, assemble\n"
+        "facts = PageFacts('lab', 'mnist', ['0', '1'], (28, 28, 1), 'int8', None, 10, {})\n"
+        "print('class Network' in assemble(b'', facts))"
+    )
+    finished = outside(released, "-c", program)
+    assert finished.stdout == "True\n", finished.stderr
+
+
 @pytest.mark.parametrize("words", [["release", "x"], ["grade", "work", "--out", "x"]])
 def test_what_is_for_instructors_says_so(released, words):
     (released / "work").mkdir(exist_ok=True)
