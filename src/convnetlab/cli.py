@@ -146,6 +146,7 @@ def run(
 
     Everything goes to runs/NAME/: notebooks, model, measures, predictions, figures, report.html.
     """
+    from convnetlab.handoff import PAGES
     from convnetlab.notebooks import run_lab
     from convnetlab.paths import FURTHER
 
@@ -153,6 +154,9 @@ def run(
     say = functools.partial(click.echo, err=True)
     page = run_lab(name, parameters, smoke, number, further, say=say)
     click.echo(f"The report is in {page}")
+    for path in (page.with_name(name) for name in PAGES):
+        if path.is_file():
+            click.echo(f"A page with the network inside, for a telephone too, is {path}")
 
 
 @main.command()

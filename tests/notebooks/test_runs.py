@@ -199,6 +199,8 @@ def test_an_interrupted_training_says_how_to_go_on_and_does(first_run, runs_fold
 
     finished = cli("run", *options, runs=runs_folder)
     assert finished.returncode == 0, finished.stderr
+    assert str(first_run / "report.html") in finished.stdout
+    assert str(first_run / "digit.html") in finished.stdout
     executed = nbformat.read(first_run / f"{STAGES[2]}.ipynb", as_version=4)
     (cell,) = (cell for cell in executed.cells if cell.id == "train")
     said = "".join(output.get("text", "") for output in cell.outputs)
