@@ -2,8 +2,10 @@
 
 Four variants of one network. `float32` has the numbers that were trained. `float16` keeps each
 weight in half the bytes. `dynamic` keeps weights as whole numbers of eight bits, with a scale for
-each. `int8` also computes with such numbers throughout; it needs some pictures to see how large
-the numbers between its layers become (calibration).
+each filter or unit, but kernels of fewer than 1,024 weights as they are; LiteRT turns the inputs of
+a layer of whole numbers into bytes, anew for each picture, sums whole numbers, and gives numbers
+with a point. `int8` stays whole throughout: the ranges of the numbers between its layers are fixed,
+by some pictures that it sees before (calibration).
 Source of the arithmetic: B. Jacob et al., "Quantization and Training of Neural Networks for
 Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
 """

@@ -8,7 +8,7 @@ LiteRT has one thread.
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,17 +40,18 @@ class Way:
     batches: tuple[int, ...]
 
 
-def keras_ways(model: Any) -> dict[str, Way]:
+def keras_ways(model: Any, batches: Sequence[int] = BATCHES) -> dict[str, Way]:
     """Return `predict`, a call, and a call that `tf.function` has compiled.
 
     Args:
         model: takes raw pixels, (N, H, W, C), gives probabilities.
+        batches: how many pictures at a time it may choose from; each is traced for every way.
     """
     from convnetlab.backend import tf
     from convnetlab.streams import pictures_at_once
 
     most = pictures_at_once(model.inputs[0].shape[1:])
-    sizes = tuple(sorted({min(size, most) for size in BATCHES}))
+    sizes = tuple(sorted({min(size, most) for size in batches}))
     compiled = tf.function(lambda images: model(images, training=False))
 
     def predict(images: Pixels, size: int) -> Floats:

@@ -45,15 +45,19 @@ SHOWN = 15  # pictures in the figure of those that changed
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is repeated: turns that single pictures get, of so many seconds; and the rest."""
+    """How much is repeated: turns that single pictures get, of so many seconds; and the rest.
+
+    Of `batches` Keras may choose for many pictures.
+    """
 
     turns: int = 7
     seconds: float = 0.2
     passes: int = 5
     starts: int = 3
+    batches: tuple[int, ...] = edge_speeds.BATCHES
 
 
-QUICK = Effort(turns=2, seconds=0.05, passes=1, starts=1)
+QUICK = Effort(turns=2, seconds=0.05, passes=1, starts=1, batches=(128,))
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def measure(
     Args:
         run: a run whose network is trained.
         float32_page: put float32 into the page, not int8.
-        quick: few repeats, so the times say little.
+        quick: few repeats, and one batch for Keras, so the times say little.
         say: gets a line of progress now and then.
 
     Raises:
@@ -163,7 +167,8 @@ def times(
 ) -> pd.DataFrame:
     """Return `ms an image`, `images a second` and `batch` of Keras's ways and of each variant."""
     say("one picture at a time: Keras and LiteRT take turns")
-    ways = {name_of(call): way for call, way in edge_speeds.keras_ways(model).items()}
+    asked = edge_speeds.keras_ways(model, effort.batches)
+    ways = {name_of(call): way for call, way in asked.items()}
     ways |= {name: edge_speeds.litert_way(path.read_bytes()) for name, path in files.items()}
     taken = edge_speeds.one_image(ways, images, effort.turns, effort.seconds)
     found = {name: {"ms an image": 1_000 * statistics.median(s)} for name, s in taken.items()}
@@ -237,7 +242,7 @@ def notes(run: Run, deployed: Deployed, table: pd.DataFrame, quick: bool) -> tup
             f"fitted and centred, and {painted.naive:.1%} if the canvas is merely resized."
         )
     if quick:
-        told.append("Quick: few repeats, so the times say little.")
+        told.append("Quick: few repeats, and one batch for Keras, so the times say little.")
     return tuple(told)
 
 

@@ -747,9 +747,34 @@ MISCONCEPTIONS = {
                 "wrapped around",
             ),
             (
-                "np.clip(np.rint((weights @ (inputs - np.int8(input_zero)) + bias) * multiplier)"
+                "np.clip(np.rint((weights @ (inputs - input_zero) + bias) * multiplier)"
                 " + output_zero, -128, 127)",
                 "sums made of bytes",
+            ),
+            (
+                "np.clip(np.rint((w.astype(np.int16) @ (inputs.astype(np.int16) - input_zero)"
+                " + bias) * multiplier) + output_zero, -128, 127)",
+                "16 bits are too few",
+            ),
+            (
+                "np.minimum(np.rint((w @ (q - input_zero) + bias) * multiplier) + output_zero, 127)"
+                ".astype(int).astype(np.int8)",
+                "clip at -128",
+            ),
+            (
+                "np.clip(np.rint((w @ (q - input_zero) + bias) * multiplier) + output_zero,"
+                " output_zero, 127).astype(np.int8)",
+                "no ReLU",
+            ),
+            (
+                "np.clip(np.rint((w @ (q + 128) + bias) * multiplier) + output_zero,"
+                " -128, 127).astype(np.int8)",
+                "not taken as given",
+            ),
+            (
+                "np.clip(np.rint((w @ (q - input_zero) + bias) * multiplier) - 20,"
+                " -128, 127).astype(np.int8)",
+                "not taken as given",
             ),
             (
                 "np.clip(np.rint((w @ (q - input_zero) + bias) * multiplier) + output_zero,"
