@@ -445,6 +445,48 @@ def test_a_network_that_cannot_be_run_is_told(browser, int8, facts, tmp_path, da
     assert browser.find_element(By.TAG_NAME, "h1").is_displayed() and not errors(browser)
 
 
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.9, 0.999])
+def test_a_page_that_was_cut_says_so(browser, page, tmp_path, kept):
+    whole = page.read_text("utf-8")
+    assert_not_started(browser, tmp_path / "digit.html", whole[: int(kept * len(whole))])
+
+
+def test_a_page_whose_code_was_changed_says_so(browser, page, tmp_path):
+    whole = page.read_text("utf-8")
+    assert whole.count("// The page: what") == 1
+    changed = whole.replace("// The page: what", "// The page: that")
+    assert_not_started(browser, tmp_path / "digit.html", changed)
+
+
+def assert_not_started(browser, path, page):
+    path.write_text(page, "utf-8")
+    opened(browser, path)
+    wait(browser, lambda it: "Get it again" in text(it, "unstarted"))
+
+
+def test_a_sound_page_does_not_warn(browser, page):
+    opened(browser, page)
+    assert browser.execute_script("return document.getElementById('unstarted').hidden")
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", "null", "[1]"])
+def test_damaged_facts_are_told(browser, page, tmp_path, damage):
+    start = '<script type="application/json" id="facts">'
+    before, after = page.read_text("utf-8").split(start)
+    path = tmp_path / "digit.html"
+    path.write_text(before + start + damage + after[after.index("</script>") :], "utf-8")
+    assert_refused(browser, path, "What the page says of it cannot be read")
+
+
+def assert_refused(browser, path, reason):
+    """The page tells why it runs no network, and shows nothing that would need one."""
+    opened(browser, path, 390)
+    assert reason in text(browser, "alert") and "convnetlab edge" in text(browser, "alert")
+    assert browser.find_element(By.ID, "alert").get_attribute("role") == "alert"
+    assert not browser.find_element(By.ID, "lab").is_displayed()
+    assert not browser.find_element(By.ID, "unstarted").is_displayed() and not errors(browser)
+
+
 def test_where_no_code_runs_the_page_says_so(browser, page):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:

@@ -13,9 +13,8 @@ const FIRST = { bars: 10, layers: 12, maps: 64, units: 512, glances: 6 };
 const PREVIEW = 800; // pixels: the longer side of a photograph as the page shows it
 
 const byId = (id) => document.getElementById(id);
-const facts = JSON.parse(byId("facts").textContent);
-const [HEIGHT, WIDTH, CHANNELS] = facts.shape;
-const isDrawn = facts.drawn !== null;
+// What the page knows beside the network (`as_json` in convnetlab/edge_page.py); `readFacts` sets it.
+let facts, HEIGHT, WIDTH, CHANNELS, isDrawn;
 
 const state = {
   strokes: [], // each a list of points {x, y}, 0 to 1
@@ -25,6 +24,16 @@ const state = {
   showsAll: { bars: false, layers: false },
 };
 let network;
+
+function readFacts() {
+  try {
+    facts = JSON.parse(byId("facts").textContent);
+    [HEIGHT, WIDTH, CHANNELS] = facts.shape;
+    isDrawn = facts.drawn !== null;
+  } catch {
+    throw new ModelError("What the page says of it cannot be read.");
+  }
+}
 
 /** Make an element with text or children in it. */
 function make(tag, { className = "", ...attributes } = {}, ...children) {

@@ -2,6 +2,7 @@
 
 function start() {
   try {
+    readFacts();
     network = new Network(bytesOf(byId("network").textContent));
     const fits = network.inputShape.join() === facts.shape.join();
     if (!fits || network.classCount !== facts.classes.length) {
@@ -16,10 +17,12 @@ function start() {
       `The network inside this page cannot be run. ${error.message} ` +
       "The file may be damaged: get it again, or make it again with “convnetlab edge”.";
     byId("alert").hidden = false;
+    byId("unstarted").hidden = true;
     return;
   }
   byId("lab").hidden = false;
   document.body.classList.toggle("photos", !isDrawn);
+  sizeInkSheet();
   introduce();
   makeBars();
   makeGlance();
@@ -36,6 +39,7 @@ function start() {
     drawLayers();
   }).observe(document.body);
   look(true);
+  byId("unstarted").hidden = true;
 }
 
 function introduce() {

@@ -1,14 +1,16 @@
 // The sheet: strokes by mouse, pen, finger or keyboard, photographs, and test pictures.
 
-const scale = Math.max(1, Math.round(SHEET / Math.max(HEIGHT, WIDTH)));
 /** The ink that the network gets is read from here; the visible sheet is as sharp as the screen. */
-const inkSheet = Object.assign(document.createElement("canvas"), {
-  width: WIDTH * scale,
-  height: HEIGHT * scale,
-});
+const inkSheet = document.createElement("canvas");
 const inkContext = inkSheet.getContext("2d", { willReadFrequently: true });
 const paper = byId("paper");
 const paperContext = paper.getContext("2d");
+
+/** Give the sheet for the network's ink whole pixels for each of the network's. */
+function sizeInkSheet() {
+  const scale = Math.max(1, Math.round(SHEET / Math.max(HEIGHT, WIDTH)));
+  Object.assign(inkSheet, { width: WIDTH * scale, height: HEIGHT * scale });
+}
 
 /** How much ink lies on each pixel of the sheet, 0 to 255. */
 function inkOnSheet() {
