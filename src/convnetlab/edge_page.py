@@ -8,6 +8,7 @@ lets in that style and that code, by their hashes, and nothing else.
 import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -110,7 +111,7 @@ def assemble(model_file: bytes, facts: PageFacts) -> str:
             policy=policy(style, script),
             style=style,
             script=script,
-            facts=as_json(facts),
+            facts=as_json(facts, model_file),
             model=base64.b64encode(model_file).decode(),
         )
     )
@@ -147,8 +148,13 @@ def invitation(facts: PageFacts) -> str:
     return "Draw something it knows"
 
 
-def as_json(facts: PageFacts) -> str:
-    """Return what the code needs to know, safe inside a `<script>` whatever classes are called."""
+def as_json(facts: PageFacts, model_file: bytes) -> str:
+    """Return what the code needs to know, safe inside a `<script>` whatever classes are called.
+
+    By the file's length and CRC-32 the page sees whether its network is still the same. It is no
+    protection from somebody who changes both, and needs nothing that browsers keep from files, as
+    they do SHA-256.
+    """
     drawn, painted = facts.drawn, facts.painted
     value: dict[str, Any] = {
         "title": facts.title,
@@ -156,6 +162,7 @@ def as_json(facts: PageFacts) -> str:
         "classes": list(facts.classes),
         "shape": list(facts.shape),
         "variant": facts.variant,
+        "network": {"bytes": len(model_file), "checksum": zlib.crc32(model_file)},
         "accuracy": facts.accuracy,
         "testImages": facts.test_images,
         "madeWith": dict(facts.made_with),

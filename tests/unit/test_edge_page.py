@@ -78,6 +78,8 @@ def test_network_and_facts_come_out_as_they_went_in():
     page = Page(edge_page.assemble(MODEL, given))
     assert base64.b64decode(page.texts["network"]) == MODEL
     told = json.loads(page.texts["facts"])
+    # CRC-32 of the bytes 0 to 255, as zip and PNG have it.
+    assert told["network"] == {"bytes": 256, "checksum": 0x29058C73}
     assert tuple(told["classes"]) == HOSTILE
     assert told["drawn"] == {"isDark": True, "share": 20 / 28}
     assert told["painted"] == {"images": 200, "normalised": 0.9, "naive": 0.2}

@@ -53,6 +53,19 @@ function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 }
 
+// What eight zero bits after a byte leave of it when divided by CRC-32's polynomial.
+const REMAINDERS = Uint32Array.from({ length: 256 }, (_, rest) => {
+  for (let bit = 0; bit < 8; bit++) rest = (rest >>> 1) ^ (rest & 1 ? 0xedb88320 : 0);
+  return rest;
+});
+
+/** CRC-32 of bytes, as in zip files and Python's zlib: a changed bit changes it. */
+function checksumOf(bytes) {
+  let rest = -1;
+  for (const byte of bytes) rest = (rest >>> 8) ^ REMAINDERS[(rest ^ byte) & 255];
+  return ~rest >>> 0;
+}
+
 function median(values) {
   return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
