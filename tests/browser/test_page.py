@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from strokes import DIGITS, draw_by_finger, draw_by_mouse
+from strokes import DIGITS, draw_by_finger, draw_by_mouse, on_the_screen
 
 from convnetlab import architectures, datasets, drawings, edge, edge_page, image_files, prediction
 from convnetlab.edge_page import PageFacts, Painted
@@ -287,6 +287,96 @@ def test_a_finger_draws_on_a_telephone_and_nothing_slides(browser, page):
         browser.execute_script("document.getElementById('clear').click()")
 
 
+# ----- Strokes that end early, and pictures that come late -----
+
+MARKED = """
+const paper = document.getElementById("paper");
+const pixels = paper.getContext("2d").getImageData(0, 0, paper.width, paper.height).data;
+return [inkOnSheet().values.filter((ink) => ink > 0).length, pixels.some((value) => value > 0)];
+"""
+
+
+def test_a_tap_leaves_a_dot(browser, page):
+    opened(browser, page)
+    draw_by_mouse(browser, [[(0.5, 0.5)]])
+    wait(browser, lambda it: "%" in text(it, "sure"))
+    ink, is_seen = run(browser, MARKED)
+    across = 0.075 * 280
+    assert abs(ink - np.pi * across**2 / 4) < 3 * across and is_seen
+
+
+@pytest.mark.parametrize("button", ["undo", "clear"])
+def test_taking_a_stroke_back_ends_it(browser, page, button):
+    """While the finger is still down, which may happen with two hands."""
+    opened(browser, page)
+    (before, going_on) = DIGITS["4"]
+    draw_by_mouse(browser, [before])
+    touched = on_the_screen(browser, [going_on])[0]
+    press_and_move(browser, touched)
+    browser.execute_script(f"document.getElementById('{button}').click()")
+    press_and_move(browser, [], touched[::-1])
+    expected = [len(before)] if button == "undo" else []
+    assert run(browser, "return state.strokes.map((stroke) => stroke.length)") == expected
+    assert not errors(browser)
+
+
+def press_and_move(browser, pressed, moved=()):
+    """Press the left button at the first point, and move on without letting it go."""
+    kinds = ["mousePressed"] * len(pressed[:1]) + ["mouseMoved"] * (len(pressed[1:]) + len(moved))
+    for kind, (x, y) in zip(kinds, [*pressed, *moved], strict=True):
+        event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+
+def test_a_picture_ends_the_keyboards_stroke(browser, page):
+    opened(browser, page)
+    sheet = browser.find_element(By.ID, "sheet")
+    sheet.send_keys(Keys.SPACE, Keys.ARROW_DOWN)
+    browser.execute_script("document.querySelector('#examples button').click()")
+    wait(browser, lambda it: "labelled 0" in text(it, "received-text"))
+    sheet.send_keys(Keys.ARROW_DOWN)
+    assert run(browser, "return state.strokes") == [] and not errors(browser)
+
+
+WAITING = """
+window.waiting = [];
+const before = openPicture;
+openPicture = async (file) => {
+  await new Promise((go) => window.waiting.push(go));
+  return before(file);
+};
+"""
+
+
+def test_what_was_asked_for_last_is_shown(browser, page, tmp_path):
+    """A picture that takes long comes after a second one, after a stroke, and after Clear."""
+    opened(browser, page)
+    browser.execute_script(WAITING)
+    paths = [tmp_path / "slow.png", tmp_path / "quick.png"]
+    for path, width in zip(paths, (300, 60), strict=True):
+        path.write_bytes(encoded(scene(width, 40)))
+        choose(browser, path)
+    shown = "return state.given && state.given.preview.width"
+    browser.execute_script("window.waiting[1]()")
+    wait(browser, lambda it: it.execute_script(shown) == 60)
+    assert after_the_slow_one(browser, shown) == 60
+    draw_by_mouse(browser, DIGITS["7"])
+    choose(browser, paths[0])
+    draw_by_mouse(browser, DIGITS["7"])
+    assert after_the_slow_one(browser, shown) is None
+    choose(browser, paths[0])
+    browser.find_element(By.ID, "clear").click()
+    assert after_the_slow_one(browser, shown) is None and not errors(browser)
+
+
+def after_the_slow_one(browser, shown):
+    """What is shown when all waiting pictures have been opened."""
+    browser.execute_script("window.waiting.forEach((go) => go())")
+    return browser.execute_async_script(
+        f"const done = arguments[0]; setTimeout(() => done((() => {{ {shown} }})()), 300)"
+    )
+
+
 # ----- Access -----
 
 
@@ -313,6 +403,25 @@ def test_a_digit_is_drawn_with_the_keyboard(browser, page):
     assert browser.execute_script("return scrollY") == 0
     sheet.send_keys(Keys.BACKSPACE)
     wait(browser, lambda it: text(it, "best") == "")
+    wait(browser, lambda it: it.execute_script(spoken) == "Cleared.")
+
+
+def test_a_screen_reader_hears_that_all_is_gone(browser, page):
+    opened(browser, page)
+    spoken = "return document.getElementById('spoken').textContent"
+    draw_by_mouse(browser, DIGITS["7"])
+    wait(browser, lambda it: it.execute_script(spoken).startswith("7, "))
+    browser.find_element(By.ID, "sheet").send_keys(Keys.DELETE)
+    assert browser.execute_script(spoken) == "Cleared."
+
+
+def test_leaving_the_sheet_lifts_the_pen(browser, page):
+    opened(browser, page)
+    sheet = browser.find_element(By.ID, "sheet")
+    sheet.send_keys(Keys.SPACE, Keys.ARROW_DOWN, Keys.TAB)
+    assert browser.switch_to.active_element != sheet
+    sheet.send_keys(Keys.ARROW_DOWN)
+    assert run(browser, "return state.strokes.map((stroke) => stroke.length)") == [2]
 
 
 TEXT_COLOURS = """
