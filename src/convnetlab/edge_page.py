@@ -2,7 +2,8 @@
 
 It opens from a disk or a telephone's memory and asks for nothing: the style, the code, the network
 (a `.tflite` file as base64) and what the page says of it stand in it. Its content security policy
-lets in that style and that code, by their hashes, and nothing else.
+lets in that style and that code, by their hashes, and no request. Leading the reader elsewhere and
+WebRTC are beyond a policy (Chromium does not know `webrtc 'block'`), so the code must not do it.
 """
 
 import base64
@@ -123,7 +124,7 @@ def part(name: str) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """Return the content security policy that lets in a style, a script and no connection."""
+    """Return the content security policy that lets in a style, a script, and no request."""
     allowed = f"script-src {hash_of(script)}; style-src {hash_of(style)}; img-src data:"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import zlib
 from dataclasses import replace
 
@@ -578,9 +579,11 @@ def flipped(file, place):
 def test_checksums_are_those_of_zlib(browser, page, int8):
     opened(browser, page)
     for file in (b"", b"123456789", int8):
-        assert run(browser, "return checksumOf(bytesOf(arguments[0]))", packed(np.frombuffer(file, np.uint8))) == (
-            zlib.crc32(file)
-        )
+        assert run(
+            browser,
+            "return checksumOf(bytesOf(arguments[0]))",
+            packed(np.frombuffer(file, np.uint8)),
+        ) == (zlib.crc32(file))
 
 
 def test_a_network_of_another_variant_is_told(browser, trained, int8, facts, tmp_path):
@@ -731,6 +734,8 @@ def test_a_photograph_is_answered_as_keras_answers(browser, photo_page, coloured
     assert text(browser, "best") == THINGS[expected.argmax()].strip()
     shown = browser.execute_script("return Array.from(state.last.probabilities)")
     np.testing.assert_allclose(shown, expected, atol=0.01)  # pixels may differ by 1
+    assert re.search(r"%.*, then .+ with \d", text(browser, "sure"))
+    assert "as this browser opens it" in text(browser, "steps")
     titles = [it.text for it in browser.find_elements(By.CSS_SELECTOR, "#steps h3")]
     assert titles == ["As photographed", "As the network gets it"]
     assert len(browser.find_elements(By.CSS_SELECTOR, "#bars li")) == 10

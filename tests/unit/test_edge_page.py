@@ -121,3 +121,10 @@ def test_the_code_has_one_scope_and_no_name_twice():
     assert len(names) > 100 and len(names) == len(set(names))
     assert "</script" not in code.lower() and "<!--" not in code
     assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|\beval\(", code)
+
+
+def test_the_code_does_not_do_what_no_policy_stops():
+    code = "\n".join(edge_page.part(name) for name in SCRIPTS)
+    assert not re.search(r"\bopen\(|\blocation\b|RTC|\.submit\(|\bhref\b", code)
+    assert re.findall(r"\bfetch\((.*)\)", code) == ['"https://nowhere.invalid/"']
+    assert "A policy cannot stop everything" in edge_page.part("page.html")

@@ -177,7 +177,7 @@ function stepsOfPhotograph(preview, { width, height }, picture) {
   return [
     {
       title: "As photographed",
-      text: `${sizeOfPicture({ width, height })}, turned upright.`,
+      text: `${sizeOfPicture({ width, height })}, as this browser opens it.`,
       canvas: preview,
     },
     {
