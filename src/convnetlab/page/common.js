@@ -13,7 +13,8 @@ const FIRST = { bars: 10, layers: 12, maps: 64, units: 512, glances: 6 };
 const PREVIEW = 800; // pixels: the longer side of a photograph as the page shows it
 
 const byId = (id) => document.getElementById(id);
-// What the page knows beside the network (`as_json` in convnetlab/edge_page.py); `readFacts` sets it.
+// Beside the network the page knows these (`as_json` in convnetlab/edge_page.py makes them, and
+// `readFacts` reads them).
 let facts, HEIGHT, WIDTH, CHANNELS, isDrawn;
 
 const state = {
