@@ -2,12 +2,14 @@
 
 It opens from a disk or a telephone's memory and asks for nothing: the style, the code, the network
 (a `.tflite` file as base64) and what the page says of it stand in it. Its content security policy
-lets in that style and that code, by their hashes, and nothing else.
+lets in that style and that code, by their hashes, and no request. Leading the reader elsewhere and
+WebRTC are beyond a policy (Chromium does not know `webrtc 'block'`), so the code must not do it.
 """
 
 import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -110,7 +112,7 @@ def assemble(model_file: bytes, facts: PageFacts) -> str:
             policy=policy(style, script),
             style=style,
             script=script,
-            facts=as_json(facts),
+            facts=as_json(facts, model_file),
             model=base64.b64encode(model_file).decode(),
         )
     )
@@ -122,7 +124,7 @@ def part(name: str) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """Return the content security policy that lets in a style, a script and no connection."""
+    """Return the content security policy that lets in a style, a script, and no request."""
     allowed = f"script-src {hash_of(script)}; style-src {hash_of(style)}; img-src data:"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
@@ -147,8 +149,13 @@ def invitation(facts: PageFacts) -> str:
     return "Draw something it knows"
 
 
-def as_json(facts: PageFacts) -> str:
-    """Return what the code needs to know, safe inside a `<script>` whatever classes are called."""
+def as_json(facts: PageFacts, model_file: bytes) -> str:
+    """Return what the code needs to know, safe inside a `<script>` whatever classes are called.
+
+    By the file's length and CRC-32 the page sees whether its network is still the same. It is no
+    protection from somebody who changes both, and needs nothing that browsers keep from files, as
+    they do SHA-256.
+    """
     drawn, painted = facts.drawn, facts.painted
     value: dict[str, Any] = {
         "title": facts.title,
@@ -156,6 +163,7 @@ def as_json(facts: PageFacts) -> str:
         "classes": list(facts.classes),
         "shape": list(facts.shape),
         "variant": facts.variant,
+        "network": {"bytes": len(model_file), "checksum": zlib.crc32(model_file)},
         "accuracy": facts.accuracy,
         "testImages": facts.test_images,
         "madeWith": dict(facts.made_with),

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image, ImageDraw
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from strokes import DIGITS, draw_by_finger, draw_by_mouse
+from strokes import DIGITS, draw_by_finger, draw_by_mouse, on_the_screen
 
 from convnetlab import architectures, datasets, drawings, edge, edge_page, image_files, prediction
 from convnetlab.edge_page import PageFacts, Painted
@@ -286,6 +288,96 @@ def test_a_finger_draws_on_a_telephone_and_nothing_slides(browser, page):
         browser.execute_script("document.getElementById('clear').click()")
 
 
+# ----- Strokes that end early, and pictures that come late -----
+
+MARKED = """
+const paper = document.getElementById("paper");
+const pixels = paper.getContext("2d").getImageData(0, 0, paper.width, paper.height).data;
+return [inkOnSheet().values.filter((ink) => ink > 0).length, pixels.some((value) => value > 0)];
+"""
+
+
+def test_a_tap_leaves_a_dot(browser, page):
+    opened(browser, page)
+    draw_by_mouse(browser, [[(0.5, 0.5)]])
+    wait(browser, lambda it: "%" in text(it, "sure"))
+    ink, is_seen = run(browser, MARKED)
+    across = 0.075 * 280
+    assert abs(ink - np.pi * across**2 / 4) < 3 * across and is_seen
+
+
+@pytest.mark.parametrize("button", ["undo", "clear"])
+def test_taking_a_stroke_back_ends_it(browser, page, button):
+    """While the finger is still down, which may happen with two hands."""
+    opened(browser, page)
+    (before, going_on) = DIGITS["4"]
+    draw_by_mouse(browser, [before])
+    touched = on_the_screen(browser, [going_on])[0]
+    press_and_move(browser, touched)
+    browser.execute_script(f"document.getElementById('{button}').click()")
+    press_and_move(browser, [], touched[::-1])
+    expected = [len(before)] if button == "undo" else []
+    assert run(browser, "return state.strokes.map((stroke) => stroke.length)") == expected
+    assert not errors(browser)
+
+
+def press_and_move(browser, pressed, moved=()):
+    """Press the left button at the first point, and move on without letting it go."""
+    kinds = ["mousePressed"] * len(pressed[:1]) + ["mouseMoved"] * (len(pressed[1:]) + len(moved))
+    for kind, (x, y) in zip(kinds, [*pressed, *moved], strict=True):
+        event = {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+
+def test_a_picture_ends_the_keyboards_stroke(browser, page):
+    opened(browser, page)
+    sheet = browser.find_element(By.ID, "sheet")
+    sheet.send_keys(Keys.SPACE, Keys.ARROW_DOWN)
+    browser.execute_script("document.querySelector('#examples button').click()")
+    wait(browser, lambda it: "labelled 0" in text(it, "received-text"))
+    sheet.send_keys(Keys.ARROW_DOWN)
+    assert run(browser, "return state.strokes") == [] and not errors(browser)
+
+
+WAITING = """
+window.waiting = [];
+const before = openPicture;
+openPicture = async (file) => {
+  await new Promise((go) => window.waiting.push(go));
+  return before(file);
+};
+"""
+
+
+def test_what_was_asked_for_last_is_shown(browser, page, tmp_path):
+    """A picture that takes long comes after a second one, after a stroke, and after Clear."""
+    opened(browser, page)
+    browser.execute_script(WAITING)
+    paths = [tmp_path / "slow.png", tmp_path / "quick.png"]
+    for path, width in zip(paths, (300, 60), strict=True):
+        path.write_bytes(encoded(scene(width, 40)))
+        choose(browser, path)
+    shown = "return state.given && state.given.preview.width"
+    browser.execute_script("window.waiting[1]()")
+    wait(browser, lambda it: it.execute_script(shown) == 60)
+    assert after_the_slow_one(browser, shown) == 60
+    draw_by_mouse(browser, DIGITS["7"])
+    choose(browser, paths[0])
+    draw_by_mouse(browser, DIGITS["7"])
+    assert after_the_slow_one(browser, shown) is None
+    choose(browser, paths[0])
+    browser.find_element(By.ID, "clear").click()
+    assert after_the_slow_one(browser, shown) is None and not errors(browser)
+
+
+def after_the_slow_one(browser, shown):
+    """What is shown when all waiting pictures have been opened."""
+    browser.execute_script("window.waiting.forEach((go) => go())")
+    return browser.execute_async_script(
+        f"const done = arguments[0]; setTimeout(() => done((() => {{ {shown} }})()), 300)"
+    )
+
+
 # ----- Access -----
 
 
@@ -312,6 +404,25 @@ def test_a_digit_is_drawn_with_the_keyboard(browser, page):
     assert browser.execute_script("return scrollY") == 0
     sheet.send_keys(Keys.BACKSPACE)
     wait(browser, lambda it: text(it, "best") == "")
+    wait(browser, lambda it: it.execute_script(spoken) == "Cleared.")
+
+
+def test_a_screen_reader_hears_that_all_is_gone(browser, page):
+    opened(browser, page)
+    spoken = "return document.getElementById('spoken').textContent"
+    draw_by_mouse(browser, DIGITS["7"])
+    wait(browser, lambda it: it.execute_script(spoken).startswith("7, "))
+    browser.find_element(By.ID, "sheet").send_keys(Keys.DELETE)
+    assert browser.execute_script(spoken) == "Cleared."
+
+
+def test_leaving_the_sheet_lifts_the_pen(browser, page):
+    opened(browser, page)
+    sheet = browser.find_element(By.ID, "sheet")
+    sheet.send_keys(Keys.SPACE, Keys.ARROW_DOWN, Keys.TAB)
+    assert browser.switch_to.active_element != sheet
+    sheet.send_keys(Keys.ARROW_DOWN)
+    assert run(browser, "return state.strokes.map((stroke) => stroke.length)") == [2]
 
 
 TEXT_COLOURS = """
@@ -433,16 +544,106 @@ def test_hostile_names_stay_text(browser, int8, facts, tmp_path):
     assert not errors(browser)
 
 
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda file: b"", "has 0 bytes, not"),
+        (lambda file: file[:-1000], "bytes, not"),
+        (lambda file: flipped(file, len(file) // 2), "checksum differs"),
+        (lambda file: flipped(file, len(file) - 1), "checksum differs"),
+    ],
+)
+def test_a_network_whose_bytes_changed_is_told(browser, page, int8, tmp_path, damage, reason):
+    path = tmp_path / "digit.html"
+    replace_network(page, path, base64.b64encode(damage(int8)).decode())
+    assert_refused(browser, path, reason)
+
+
+def test_a_network_that_is_no_base64_is_told(browser, page, tmp_path):
+    path = tmp_path / "digit.html"
+    replace_network(page, path, "GA*A")
+    assert_refused(browser, path, "Its text is not base64.")
+
+
+def replace_network(page, path, text):
+    start = '<script type="text/plain" id="network">'
+    before, after = page.read_text("utf-8").split(start)
+    path.write_text(before + start + text + after[after.index("</script>") :], "utf-8")
+
+
+def flipped(file, place):
+    """The file with one bit the other way round."""
+    return file[:place] + bytes([file[place] ^ 16]) + file[place + 1 :]
+
+
+def test_checksums_are_those_of_zlib(browser, page, int8):
+    opened(browser, page)
+    for file in (b"", b"123456789", int8):
+        assert run(
+            browser,
+            "return checksumOf(bytesOf(arguments[0]))",
+            packed(np.frombuffer(file, np.uint8)),
+        ) == (zlib.crc32(file))
+
+
+def test_a_network_of_another_variant_is_told(browser, trained, int8, facts, tmp_path):
+    path = edge_page.write(tmp_path / "digit.html", edge.export(trained, "float32"), facts)
+    assert_refused(browser, path, "Its numbers are not int8, as the page says.")
+    path = edge_page.write(path, int8, replace(facts, variant="float32"))
+    assert_refused(browser, path, "Its numbers are not float32, as the page says.")
+
+
 @pytest.mark.parametrize("damage", ["none", "foreign", "short", "another's"])
 def test_a_network_that_cannot_be_run_is_told(browser, int8, facts, tmp_path, damage):
+    """The bytes are those that were put there, so it is their reader who refuses them."""
     files = {"none": b"", "foreign": b"\x89PNG\r\n\x1a\n" * 99, "short": int8[: len(int8) // 2]}
     given = facts if damage != "another's" else replace(facts, shape=(32, 32, 1), examples=())
     path = edge_page.write(tmp_path / "digit.html", files.get(damage, int8), given)
+    reasons = {"short": "", "another's": "takes other pictures"}
+    assert_refused(browser, path, reasons.get(damage, "not a LiteRT file"))
+    assert browser.find_element(By.TAG_NAME, "h1").is_displayed()
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.9, 0.999])
+def test_a_page_that_was_cut_says_so(browser, page, tmp_path, kept):
+    whole = page.read_text("utf-8")
+    assert_not_started(browser, tmp_path / "digit.html", whole[: int(kept * len(whole))])
+
+
+def test_a_page_whose_code_was_changed_says_so(browser, page, tmp_path):
+    whole = page.read_text("utf-8")
+    assert whole.count("// The page: what") == 1
+    changed = whole.replace("// The page: what", "// The page: that")
+    assert_not_started(browser, tmp_path / "digit.html", changed)
+
+
+def assert_not_started(browser, path, page):
+    path.write_text(page, "utf-8")
+    opened(browser, path)
+    wait(browser, lambda it: "Get it again" in text(it, "unstarted"))
+
+
+def test_a_sound_page_does_not_warn(browser, page):
+    opened(browser, page)
+    assert browser.execute_script("return document.getElementById('unstarted').hidden")
+
+
+@pytest.mark.parametrize("damage", ["{", "{}", "null", "[1]"])
+def test_damaged_facts_are_told(browser, page, tmp_path, damage):
+    start = '<script type="application/json" id="facts">'
+    before, after = page.read_text("utf-8").split(start)
+    path = tmp_path / "digit.html"
+    path.write_text(before + start + damage + after[after.index("</script>") :], "utf-8")
+    assert_refused(browser, path, "What the page says of it cannot be read")
+
+
+def assert_refused(browser, path, reason):
+    """The page tells why it runs no network, and shows nothing that would need one."""
     opened(browser, path, 390)
-    alert = browser.find_element(By.CSS_SELECTOR, "[role=alert]")
-    assert "cannot be run" in alert.text and "convnetlab edge" in alert.text
+    assert reason in text(browser, "alert") and "convnetlab edge" in text(browser, "alert")
+    assert browser.find_element(By.ID, "alert").get_attribute("role") == "alert"
     assert not browser.find_element(By.ID, "lab").is_displayed()
-    assert browser.find_element(By.TAG_NAME, "h1").is_displayed() and not errors(browser)
+    assert not browser.find_element(By.ID, "unstarted").is_displayed() and not errors(browser)
 
 
 def test_where_no_code_runs_the_page_says_so(browser, page):
@@ -533,6 +734,8 @@ def test_a_photograph_is_answered_as_keras_answers(browser, photo_page, coloured
     assert text(browser, "best") == THINGS[expected.argmax()].strip()
     shown = browser.execute_script("return Array.from(state.last.probabilities)")
     np.testing.assert_allclose(shown, expected, atol=0.01)  # pixels may differ by 1
+    assert re.search(r"%.*, then .+ with \d", text(browser, "sure"))
+    assert "as this browser opens it" in text(browser, "steps")
     titles = [it.text for it in browser.find_elements(By.CSS_SELECTOR, "#steps h3")]
     assert titles == ["As photographed", "As the network gets it"]
     assert len(browser.find_elements(By.CSS_SELECTOR, "#bars li")) == 10

@@ -78,6 +78,8 @@ def test_network_and_facts_come_out_as_they_went_in():
     page = Page(edge_page.assemble(MODEL, given))
     assert base64.b64decode(page.texts["network"]) == MODEL
     told = json.loads(page.texts["facts"])
+    # CRC-32 of the bytes 0 to 255, as zip and PNG have it.
+    assert told["network"] == {"bytes": 256, "checksum": 0x29058C73}
     assert tuple(told["classes"]) == HOSTILE
     assert told["drawn"] == {"isDark": True, "share": 20 / 28}
     assert told["painted"] == {"images": 200, "normalised": 0.9, "naive": 0.2}
@@ -119,3 +121,10 @@ def test_the_code_has_one_scope_and_no_name_twice():
     assert len(names) > 100 and len(names) == len(set(names))
     assert "</script" not in code.lower() and "<!--" not in code
     assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|\beval\(", code)
+
+
+def test_the_code_does_not_do_what_no_policy_stops():
+    code = "\n".join(edge_page.part(name) for name in SCRIPTS)
+    assert not re.search(r"\bopen\(|\blocation\b|RTC|\.submit\(|\bhref\b", code)
+    assert re.findall(r"\bfetch\((.*)\)", code) == ['"https://nowhere.invalid/"']
+    assert "A policy cannot stop everything" in edge_page.part("page.html")

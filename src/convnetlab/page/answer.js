@@ -56,9 +56,9 @@ function showVerdict() {
   best.textContent = name;
   best.classList.toggle("long", name.length > 3);
   sure.textContent = percent(probabilities[first]);
-  if (probabilities[first] < 0.5) sure.append(": less than half, so it is unsure");
+  if (probabilities[first] < 0.5) sure.append(" (less than half, so it is unsure)");
   if (probabilities[second] > 0)
-    sure.append(". Next: ", named(facts.classes[second]), `, ${percent(probabilities[second])}`);
+    sure.append(", then ", named(facts.classes[second]), ` with ${percent(probabilities[second])}`);
 }
 
 let speech = 0;
@@ -73,6 +73,7 @@ function speak() {
 }
 
 function say(text) {
+  clearTimeout(speech); // an older answer would be wrong after this
   byId("spoken").textContent = text;
 }
 
@@ -176,7 +177,7 @@ function stepsOfPhotograph(preview, { width, height }, picture) {
   return [
     {
       title: "As photographed",
-      text: `${sizeOfPicture({ width, height })}, turned upright.`,
+      text: `${sizeOfPicture({ width, height })}, as this browser opens it.`,
       canvas: preview,
     },
     {

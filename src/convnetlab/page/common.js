@@ -13,9 +13,9 @@ const FIRST = { bars: 10, layers: 12, maps: 64, units: 512, glances: 6 };
 const PREVIEW = 800; // pixels: the longer side of a photograph as the page shows it
 
 const byId = (id) => document.getElementById(id);
-const facts = JSON.parse(byId("facts").textContent);
-const [HEIGHT, WIDTH, CHANNELS] = facts.shape;
-const isDrawn = facts.drawn !== null;
+// Beside the network the page knows these (`as_json` in convnetlab/edge_page.py makes them, and
+// `readFacts` reads them).
+let facts, HEIGHT, WIDTH, CHANNELS, isDrawn;
 
 const state = {
   strokes: [], // each a list of points {x, y}, 0 to 1
@@ -25,6 +25,16 @@ const state = {
   showsAll: { bars: false, layers: false },
 };
 let network;
+
+function readFacts() {
+  try {
+    facts = JSON.parse(byId("facts").textContent);
+    [HEIGHT, WIDTH, CHANNELS] = facts.shape;
+    isDrawn = facts.drawn !== null;
+  } catch {
+    throw new ModelError("What the page says of it cannot be read.");
+  }
+}
 
 /** Make an element with text or children in it. */
 function make(tag, { className = "", ...attributes } = {}, ...children) {
@@ -42,6 +52,19 @@ const grouped = (number) => number.toLocaleString("en-GB");
 
 function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+}
+
+// What eight zero bits after a byte leave of it when divided by CRC-32's polynomial.
+const REMAINDERS = Uint32Array.from({ length: 256 }, (_, rest) => {
+  for (let bit = 0; bit < 8; bit++) rest = (rest >>> 1) ^ (rest & 1 ? 0xedb88320 : 0);
+  return rest;
+});
+
+/** CRC-32 of bytes, as in zip files and Python's zlib: a changed bit changes it. */
+function checksumOf(bytes) {
+  let rest = -1;
+  for (const byte of bytes) rest = (rest >>> 8) ^ REMAINDERS[(rest ^ byte) & 255];
+  return ~rest >>> 0;
 }
 
 function median(values) {

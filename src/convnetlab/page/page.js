@@ -2,11 +2,9 @@
 
 function start() {
   try {
-    network = new Network(bytesOf(byId("network").textContent));
-    const fits = network.inputShape.join() === facts.shape.join();
-    if (!fits || network.classCount !== facts.classes.length) {
-      throw new ModelError("It takes other pictures, or has other classes, than the page says.");
-    }
+    readFacts();
+    network = new Network(networkFile());
+    checkNetwork();
     const blank = new Uint8Array(HEIGHT * WIDTH * CHANNELS);
     state.last = { ...answerTo(blank), probabilities: null };
     answerTo(blank); // the first pass compiles; only this one's time counts
@@ -16,10 +14,12 @@ function start() {
       `The network inside this page cannot be run. ${error.message} ` +
       "The file may be damaged: get it again, or make it again with “convnetlab edge”.";
     byId("alert").hidden = false;
+    byId("unstarted").hidden = true;
     return;
   }
   byId("lab").hidden = false;
   document.body.classList.toggle("photos", !isDrawn);
+  sizeInkSheet();
   introduce();
   makeBars();
   makeGlance();
@@ -36,6 +36,36 @@ function start() {
     drawLayers();
   }).observe(document.body);
   look(true);
+  byId("unstarted").hidden = true;
+}
+
+/** The bytes of the network inside, if they are those that were put there. */
+function networkFile() {
+  let file;
+  try {
+    file = bytesOf(byId("network").textContent);
+  } catch {
+    throw new ModelError("Its text is not base64.");
+  }
+  const { bytes, checksum } = facts.network;
+  if (file.length !== bytes) {
+    throw new ModelError(`It has ${grouped(file.length)} bytes, not ${grouped(bytes)}.`);
+  }
+  if (checksumOf(file) !== checksum) {
+    throw new ModelError("Its bytes are not those that were put there: the checksum differs.");
+  }
+  return file;
+}
+
+/** Refuse a network that is sound, but another one than the page says. */
+function checkNetwork() {
+  const fits = network.inputShape.join() === facts.shape.join();
+  if (!fits || network.classCount !== facts.classes.length) {
+    throw new ModelError("It takes other pictures, or has other classes, than the page says.");
+  }
+  if (network.isQuantised !== (facts.variant === "int8")) {
+    throw new ModelError(`Its numbers are not ${facts.variant}, as the page says.`);
+  }
 }
 
 function introduce() {
@@ -120,7 +150,6 @@ function listFacts() {
     float32: "float32: as they were trained",
   };
   const parameters = state.last.layers.reduce((sum, layer) => sum + layer.parameters, 0);
-  const size = bytesOf(byId("network").textContent).length;
   const rows = {
     Run: [named(facts.title)],
     "Learnt from": [named(facts.source)],
@@ -129,7 +158,7 @@ function listFacts() {
         ? "not judged: LiteRT's interpreter was not installed where this page was made"
         : `${percent(facts.accuracy, 2)} of ${grouped(facts.testImages)} are read rightly`,
     ],
-    Network: [`${grouped(parameters)} parameters, ${grouped(size)} bytes`],
+    Network: [`${grouped(parameters)} parameters, ${grouped(facts.network.bytes)} bytes`],
     Numbers: [kinds[facts.variant] ?? facts.variant],
     "One pass": [make("span", { id: "time" })],
     "Made with": [

@@ -2,6 +2,10 @@
 // with Pillow: upright, transparent parts on white, averaged by a whole number first, then resized
 // with Hamming weights (or enlarged bilinearly), in whole numbers with Pillow's own roundings.
 //
+// The browser opens the file, though, so the pixels may differ a little: a JPEG's colours are made
+// larger in another way, and Pillow may decode a large JPEG smaller at once; what is transparent in
+// a WebP is rounded differently. And Chromium turns a JPEG upright, but not a WebP.
+//
 // A picture of several channels is {height, width, channels, values}: row after row, pixel after
 // pixel, channel after channel, 0 to 255.
 
@@ -35,7 +39,7 @@ const FILTERS = {
 
 class PictureError extends Error {}
 
-/** Decode a file, upright (that is the browser's default), without its colour profile. */
+/** Decode a file without its colour profile. The browser turns a JPEG upright by itself. */
 async function openPicture(file) {
   const options = { colorSpaceConversion: "none" };
   try {

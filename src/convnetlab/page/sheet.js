@@ -1,14 +1,16 @@
 // The sheet: strokes by mouse, pen, finger or keyboard, photographs, and test pictures.
 
-const scale = Math.max(1, Math.round(SHEET / Math.max(HEIGHT, WIDTH)));
 /** The ink that the network gets is read from here; the visible sheet is as sharp as the screen. */
-const inkSheet = Object.assign(document.createElement("canvas"), {
-  width: WIDTH * scale,
-  height: HEIGHT * scale,
-});
+const inkSheet = document.createElement("canvas");
 const inkContext = inkSheet.getContext("2d", { willReadFrequently: true });
 const paper = byId("paper");
 const paperContext = paper.getContext("2d");
+
+/** Give the sheet for the network's ink whole pixels for each of the network's. */
+function sizeInkSheet() {
+  const scale = Math.max(1, Math.round(SHEET / Math.max(HEIGHT, WIDTH)));
+  Object.assign(inkSheet, { width: WIDTH * scale, height: HEIGHT * scale });
+}
 
 /** How much ink lies on each pixel of the sheet, 0 to 255. */
 function inkOnSheet() {
@@ -21,14 +23,22 @@ function inkOnSheet() {
   };
 }
 
+/** Draw from one point to another; a dot, which starts a stroke, if they are the same. */
 function drawSegment(context, from, to) {
   const { width, height } = context.canvas;
   context.lineWidth = PEN * Math.max(width, height);
   context.lineCap = "round";
+  context.fillStyle = context.strokeStyle;
   context.beginPath();
-  context.moveTo(from.x * width, from.y * height);
-  context.lineTo(to.x * width, to.y * height);
-  context.stroke();
+  if (from.x === to.x && from.y === to.y) {
+    // A line of no length would leave nothing, not even its round ends.
+    context.arc(to.x * width, to.y * height, context.lineWidth / 2, 0, 2 * Math.PI);
+    context.fill();
+  } else {
+    context.moveTo(from.x * width, from.y * height);
+    context.lineTo(to.x * width, to.y * height);
+    context.stroke();
+  }
 }
 
 function addPoint(point) {
@@ -40,6 +50,7 @@ function addPoint(point) {
 }
 
 function startStroke(point) {
+  lastRequest++; // a picture that is still being read comes too late
   if (state.given) forgetGiven();
   state.strokes.push([]);
   addPoint(point);
@@ -75,25 +86,28 @@ function drawInside(context, picture) {
 }
 
 function undo() {
-  state.strokes.pop();
+  if (!state.strokes.pop()) return;
+  if (state.strokes.length === 0) say("Cleared.");
   redrawInk();
 }
 
 function clearAll() {
-  state.strokes = [];
   complain("");
   forgetGiven();
   redrawInk();
+  say("Cleared.");
 }
 
 function redrawInk() {
-  lift();
+  endStroke();
   replay(inkContext);
   drawSheet();
   lookSoon(true);
 }
 
 function forgetGiven() {
+  lastRequest++;
+  endStroke();
   state.given = null;
   state.strokes = [];
   replay(inkContext);
@@ -122,34 +136,42 @@ function listen() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawSheet);
 }
 
+let activePointer = null; // the mouse, pen or finger that draws
+
+function endStroke() {
+  activePointer = null;
+  lift();
+}
+
 function listenToPen() {
-  let active = null;
   const at = ({ clientX, clientY }) => {
     const { left, top, width, height } = paper.getBoundingClientRect();
     return { x: (clientX - left) / width, y: (clientY - top) / height };
   };
   paper.addEventListener("pointerdown", (event) => {
-    if (active !== null || event.button !== 0) return; // a second finger, or a palm, draws nothing
-    active = event.pointerId;
-    paper.setPointerCapture(active);
+    // A second finger, or a palm, draws nothing.
+    if (activePointer !== null || event.button !== 0) return;
+    paper.setPointerCapture(event.pointerId);
     lift();
     byId("pen").hidden = true;
     startStroke(at(event));
+    activePointer = event.pointerId;
   });
   paper.addEventListener("pointermove", (event) => {
-    if (event.pointerId !== active) return;
+    if (event.pointerId !== activePointer) return;
     const events = event.getCoalescedEvents?.() ?? [];
     (events.length ? events : [event]).forEach((each) => addPoint(at(each)));
     lookSoon(false);
   });
   const end = (event) => {
-    if (event.pointerId !== active) return;
-    active = null;
+    if (event.pointerId !== activePointer) return;
+    activePointer = null;
     lookSoon(true);
   };
   paper.addEventListener("pointerup", end);
   paper.addEventListener("pointercancel", end);
   byId("sheet").addEventListener("keydown", drawByKey);
+  byId("sheet").addEventListener("blur", () => lift(true));
 }
 
 // The pen that the arrow keys move.
@@ -183,8 +205,8 @@ function movePen(across, down) {
 }
 
 function putDown() {
-  pen.isDown = true;
   startStroke({ x: pen.x, y: pen.y });
+  pen.isDown = true;
   say("Pen down.");
 }
 
@@ -221,15 +243,21 @@ function listenToFiles() {
   document.addEventListener("paste", (event) => takeFile(event.clipboardData.files[0]));
 }
 
+let lastRequest = 0; // for a picture, or for a sheet without one
+
+/** Read a picture and show it, unless the reader has asked for something else meanwhile. */
 async function takeFile(file) {
   if (!file) return;
+  const request = ++lastRequest;
   complain("");
   byId("sure").textContent = "Reading the picture …";
   try {
     const bitmap = await openPicture(file);
+    if (request !== lastRequest) return;
     give(isDrawn ? seenOnPhotographedDrawing(bitmap) : seenOnPhotograph(bitmap));
     if (!isDrawn) paper.setAttribute("aria-label", "Your photograph");
   } catch (error) {
+    if (request !== lastRequest) return;
     showVerdict();
     if (!(error instanceof PictureError)) throw error;
     complain(error.message);
