@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 BARS = 5  # classes whose probabilities are drawn
 KERAS = "Keras"  # with this the names of Keras's rows begin
 COLUMNS, FEWEST, ACROSS = 5, 3, 4  # pictures a row, at most and at least; panels a row
-SIDE, LINE = 1.6, 0.2  # inches: a picture, a line of text
+SIDE, LINE = 2.3, 0.2  # inches: a picture with its gap, a line of text
 # Panels of the table's figure: a column, its axis's label, how values are written, whether
 # the axis has equal room for each power of ten.
 PANELS = (
@@ -172,9 +172,9 @@ def changed(
     lines = max(caption.count("\n") + 1 for caption in captions)
     columns = min(COLUMNS, max(FEWEST, len(images)))
     count = -(-len(images) // columns)
-    height = count * (SIDE + LINE * lines + 0.15) + 0.6
+    height = count * (SIDE + LINE * lines) + 0.55
     told = "; ".join(caption.replace("\n", ", ") for caption in captions)
-    figure = LabFigure(f"{title}: {told}.", 2.3 * columns, height)
+    figure = LabFigure(f"{title}: {told}.", SIDE * columns, height)
     figure.suptitle(title)
     grid = list(figure.subplots(count, columns, squeeze=False).flat)
     for axes, image, caption in zip(grid, images, captions, strict=False):
