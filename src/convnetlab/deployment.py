@@ -233,10 +233,9 @@ def measure_painting(
     ways: dict[str, list[Pixels]] = {"normalised": [], "naive": []}
     images = data.test_batch(indices[chosen])
     for canvas in drawings.painted(images, seed=0, is_dark=drawn.is_dark):
-        small = drawings.naive(canvas, height, width, drawn.is_dark)
+        small, centred = drawings.both_ways(canvas, height, width, drawn)
         ways["naive"].append(small)
-        centred = drawings.normalised(canvas, height, width, drawn)
-        ways["normalised"].append(small if centred is None else centred)
+        ways["normalised"].append(centred)
     shares = {}
     for way, pictures in ways.items():
         answer = edge.predict(file, np.stack(pictures)).argmax(axis=1)
@@ -316,12 +315,9 @@ def page_picture(model: Any, data: Dataset, indices: Integers, drawn: Drawings |
     if drawn:
         canvas = next(drawings.painted(image[None], seed=0, is_dark=drawn.is_dark))
         height, width, _ = data.image_shape
-        small = drawings.naive(canvas, height, width, drawn.is_dark)
+        small, image = drawings.both_ways(canvas, height, width, drawn)
         steps = {"as drawn": drawings.on_ground(canvas, drawn.is_dark)[..., None]}
-        steps["merely resized"] = small
-        centred = drawings.normalised(canvas, height, width, drawn)
-        image = small if centred is None else centred
-        steps["cut out, fitted, centred"] = image
+        steps |= {"merely resized": small, "cut out, fitted, centred": image}
     probabilities = np.asarray(model.predict_on_batch(image[None]))[0]
     return edge_figures.page(steps, strongest_maps(model, image), probabilities, data.classes)
 

@@ -158,6 +158,16 @@ def naive(canvas: Pixels, height: int, width: int, is_dark: bool = True) -> Pixe
     return on_ground(whole_numbers(area_average(canvas, height, width)), is_dark)[..., None]
 
 
+def both_ways(canvas: Pixels, height: int, width: int, drawn: Drawings) -> tuple[Pixels, Pixels]:
+    """Return a canvas made small by `naive` and by `normalised`, (height, width, 1) each.
+
+    An empty one has nothing to normalise: both are the same.
+    """
+    small = naive(canvas, height, width, drawn.is_dark)
+    centred = normalised(canvas, height, width, drawn)
+    return small, small if centred is None else centred
+
+
 def painted(
     images: Pixels, seed: int, side: int = 280, is_dark: bool = True
 ) -> Iterator[NDArray[np.uint8]]:

@@ -151,9 +151,8 @@ def ways_onto_the_page(images: Pixels, drawn: drawings.Drawings, seed: int) -> d
     """Return drawings as painted on a canvas and made small in two ways, (N, h, w, 1) by name."""
     height, width = images.shape[1:3]
     canvases = [*drawings.painted(images, seed, is_dark=drawn.is_dark)]
-    centred = [drawings.normalised(canvas, height, width, drawn) for canvas in canvases]
-    naive = [drawings.naive(canvas, height, width, drawn.is_dark) for canvas in canvases]
-    cut = [small if page is None else page for small, page in zip(naive, centred, strict=True)]
+    small = [drawings.both_ways(canvas, height, width, drawn) for canvas in canvases]
+    naive, cut = zip(*small, strict=True)
     whole = [drawings.on_ground(canvas, drawn.is_dark)[..., None] for canvas in canvases]
     rows = {"as drawn": whole, "merely resized": naive, "as MNIST did": cut}
     return {name: np.stack(pictures) for name, pictures in rows.items()}
